@@ -1,0 +1,85 @@
+package wire
+
+// Names of errors. The first group is Element's, the second is ours, where no
+// source tells Element's; once shipped a name stays.
+const (
+	ErrUnknownMethod     = "xUnknownAPIMethod"
+	ErrMissingParameter  = "xMissingParameter"
+	ErrInvalidParameter  = "xInvalidParameter"
+	ErrParameterType     = "xInvalidParameterType"
+	ErrUnrecognizedEnum  = "xUnrecognizedEnumString"
+	ErrExceededLimit     = "xExceededLimit"
+	ErrPermissionDenied  = "xPermissionDenied"
+	ErrNotPermitted      = "xAPINotPermitted" // not possible on this system, or not now
+	ErrRetry             = "xDBConnectionLoss"
+	ErrAsyncNotFound     = "xAsyncHandleDoesNotExist"
+	ErrVolumeNotFound    = "xVolumeIDDoesNotExist"
+	ErrAccountNotFound   = "xAccountIDDoesNotExist"
+	ErrDriveNotFound     = "xDriveIDDoesNotExist"
+	ErrClusterExists     = "xClusterAlreadyCreated"
+	ErrClusterAdminGone  = "xClusterAdminIDDoesNotExist"
+	ErrJSONParse         = "xJSONParseError"
+	ErrNoCluster         = "xClusterDoesNotExist"
+	ErrKeyslotNotFound   = "xKeyslotDoesNotExist"
+	ErrNotFound          = "xDoesNotExist" // any other thing
+	ErrInUse             = "xInUse"
+	ErrAlreadyExists     = "xAlreadyExists"
+	ErrNoSpace           = "xNoSpace"
+	ErrReadOnly          = "xReadOnly"
+	ErrWrongPassphrase   = "xWrongPassphrase"
+	ErrWrongKey          = "xWrongKey"          // the key does not belong to this data
+	ErrKeyUnavailable    = "xKeyUnavailable"    // the key cannot be had now
+	ErrIntegrity         = "xIntegrityFailure"  // damaged or truncated data
+	ErrUnsupportedFormat = "xUnsupportedFormat" // a container or record we cannot use
+	ErrInternal          = "xInternalError"     // anything else; the message says what
+)
+
+// ErrorNames lists every name above: the whole set that an answer may carry.
+func ErrorNames() []string {
+	return []string{
+		ErrUnknownMethod, ErrMissingParameter, ErrInvalidParameter, ErrParameterType,
+		ErrUnrecognizedEnum, ErrExceededLimit, ErrPermissionDenied, ErrNotPermitted,
+		ErrRetry, ErrAsyncNotFound, ErrVolumeNotFound, ErrAccountNotFound,
+		ErrDriveNotFound, ErrClusterExists, ErrClusterAdminGone, ErrJSONParse,
+		ErrNoCluster, ErrKeyslotNotFound, ErrNotFound, ErrInUse, ErrAlreadyExists,
+		ErrNoSpace, ErrReadOnly, ErrWrongPassphrase, ErrWrongKey, ErrKeyUnavailable,
+		ErrIntegrity, ErrUnsupportedFormat, ErrInternal,
+	}
+}
+
+// Names of methods. The second group is lockplate's extension.
+const (
+	MethodCreateCluster        = "CreateCluster"
+	MethodGetAPI               = "GetAPI"
+	MethodGetClusterVersion    = "GetClusterVersionInfo"
+	MethodGetClusterInfo       = "GetClusterInfo"
+	MethodGetSoftwareEncrypt   = "GetSoftwareEncryptionAtRestInfo"
+	MethodGetAsyncResult       = "GetAsyncResult"
+	MethodListAsyncResults     = "ListAsyncResults"
+	MethodListClusterFaults    = "ListClusterFaults"
+	MethodListDrives           = "ListDrives"
+	MethodAddDrives            = "AddDrives"
+	MethodRemoveDrives         = "RemoveDrives"
+	MethodCreateVolume         = "CreateVolume"
+	MethodListVolumes          = "ListVolumes"
+	MethodListActiveVolumes    = "ListActiveVolumes"
+	MethodListDeletedVolumes   = "ListDeletedVolumes"
+	MethodModifyVolume         = "ModifyVolume"
+	MethodDeleteVolume         = "DeleteVolume"
+	MethodRestoreDeletedVolume = "RestoreDeletedVolume"
+	MethodPurgeDeletedVolume   = "PurgeDeletedVolume"
+	MethodListVolumeStats      = "ListVolumeStats"
+	MethodAddClusterAdmin      = "AddClusterAdmin"
+	MethodListClusterAdmins    = "ListClusterAdmins"
+	MethodModifyClusterAdmin   = "ModifyClusterAdmin"
+	MethodRemoveClusterAdmin   = "RemoveClusterAdmin"
+
+	MethodAdoptVolume       = "AdoptVolume"
+	MethodAddRecoveryKey    = "AddVolumeRecoveryKey"
+	MethodListRecoveryKeys  = "ListVolumeRecoveryKeys"
+	MethodRemoveRecoveryKey = "RemoveVolumeRecoveryKey"
+	MethodGetStoreBackup    = "GetStoreBackup"
+	MethodCheckStore        = "CheckStore"
+	MethodGetGatewayInfo    = "GetGatewayInfo"
+	MethodForgetDrive       = "ForgetDrive"
+)
