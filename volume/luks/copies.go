@@ -1,0 +1,191 @@
+package luks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"lockplate/blockdev"
+)
+
+// hdrCopy is one intact copy of a LUKS2 header.
+type hdrCopy struct {
+	bin  *binHeader
+	area []byte // JSON area, verbatim
+	tree object
+}
+
+// copies are both copies of a header as found; a bad one is nil, with the
+// reason. best is the intact one with the higher sequence id.
+type copies struct {
+	copy [2]*hdrCopy // primary, secondary
+	err  [2]error
+	best int
+}
+
+// copyNames are the words for the two copies in messages.
+func copyName(i int) string { return [...]string{"primary", "secondary"}[i] }
+
+// readCopy reads and checks the copy at off. The error wraps ErrNotLUKS when
+// there is no sign of one.
+func readCopy(ctx context.Context, dev blockdev.Device, off int64) (*hdrCopy, *binHeader, error) {
+	p, err := readRange(ctx, dev, off, binSize)
+	if errors.Is(err, ErrTruncated) {
+		return nil, nil, fmt.Errorf("%w: no room for a header at %d", ErrNotLUKS, off)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	bin, err := parseBin(p, off)
+	if err != nil {
+		return nil, nil, err
+	}
+	whole, err := readRange(ctx, dev, off, int(bin.hdrSize))
+	if err != nil {
+		return nil, bin, err
+	}
+	if err := bin.verify(whole); err != nil {
+		return nil, bin, err
+	}
+	tree, err := parseJSON(whole[binSize:])
+	if err != nil {
+		return nil, bin, err
+	}
+	return &hdrCopy{bin, whole[binSize:], tree}, bin, nil
+}
+
+// readCopies reads both copies. It fails only when neither is intact, or the
+// device does.
+func readCopies(ctx context.Context, dev blockdev.Device) (*copies, error) {
+	c := &copies{}
+	var hint *binHeader
+	c.copy[0], hint, c.err[0] = readCopy(ctx, dev, 0)
+	for _, off := range secondaryOffsets(c.copy[0], hint) {
+		found, _, err := readCopy(ctx, dev, off)
+		if c.err[1] == nil || err == nil || errors.Is(c.err[1], ErrNotLUKS) {
+			c.copy[1], c.err[1] = found, err
+		}
+		if err == nil {
+			break
+		}
+	}
+	switch p, s := c.copy[0], c.copy[1]; {
+	case p == nil && s == nil:
+		return nil, worst(c.err[0], c.err[1])
+	case p == nil, s != nil && s.bin.seq > p.bin.seq:
+		c.best = 1
+	}
+	return c, nil
+}
+
+// secondaryOffsets lists where to look for the secondary copy: behind an
+// intact primary; else first where a damaged primary points, then at every
+// offset of the standard.
+func secondaryOffsets(primary *hdrCopy, hint *binHeader) []int64 {
+	if primary != nil {
+		return []int64{primary.bin.hdrSize}
+	}
+	var offs []int64
+	if hint != nil {
+		offs = append(offs, hint.hdrSize)
+	}
+	for off := int64(minHdrSize); off <= maxHdrSize; off *= 2 {
+		offs = append(offs, off)
+	}
+	return offs
+}
+
+// worst picks the error that tells more about two missing copies: anything
+// else than "not there", and a failing device before everything.
+func worst(a, b error) error {
+	for _, err := range []error{a, b} {
+		if !errors.Is(err, ErrNotLUKS) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) {
+			return err
+		}
+	}
+	if errors.Is(a, ErrNotLUKS) {
+		return b
+	}
+	return a
+}
+
+// current tells whether copy i holds what the best one holds.
+func (c *copies) current(i int) bool {
+	b := c.copy[c.best]
+	return c.copy[i] != nil && c.copy[i].bin.seq == b.bin.seq && bytes.Equal(c.copy[i].area, b.area)
+}
+
+// warnings says what is wrong with the copy that is not the best.
+func (c *copies) warnings() []string {
+	i := 1 - c.best
+	switch {
+	case c.current(i):
+		return nil
+	case c.copy[i] == nil:
+		return []string{fmt.Sprintf("%s header copy is unusable (%v); it can be repaired from the other", copyName(i), c.err[i])}
+	}
+	return []string{fmt.Sprintf("%s header copy is not up to date (epoch %d, the other has %d); it can be repaired from the other",
+		copyName(i), c.copy[i].bin.seq, c.copy[c.best].bin.seq)}
+}
+
+// write writes a header to both copies, first to the one that may be
+// lost: not the best, and the primary when both are good. A flush between them keeps at
+// least one intact and durable at any time.
+func (c *copies) write(ctx context.Context, dev blockdev.Device, bin binHeader, area []byte, rnd io.Reader) error {
+	first := 0
+	if c.best == 0 && c.copy[0] != nil && !c.current(1) {
+		first = 1
+	}
+	for _, i := range []int{first, 1 - first} {
+		if err := writeCopy(ctx, dev, i, bin, area, rnd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeCopy writes copy i (0 primary, 1 secondary) with a new salt and makes it durable.
+func writeCopy(ctx context.Context, dev blockdev.Device, i int, bin binHeader, area []byte, rnd io.Reader) error {
+	salt, err := randomBytes(rnd, len(bin.salt))
+	if err != nil {
+		return err
+	}
+	copy(bin.salt[:], salt)
+	bin.offset = int64(i) * bin.hdrSize
+	whole, err := bin.seal(area)
+	if err != nil {
+		return err
+	}
+	if err := writeRange(ctx, dev, bin.offset, whole); err != nil {
+		return fmt.Errorf("write %s header copy: %w", copyName(i), err)
+	}
+	if err := dev.Flush(ctx); err != nil {
+		return fmt.Errorf("flush %s header copy: %w", copyName(i), err)
+	}
+	return nil
+}
+
+// Repair rewrites the copy of a LUKS2 header that is damaged or out of date
+// from the other one. It does nothing (false) when both agree, and fails like
+// Read when neither is usable.
+func Repair(ctx context.Context, hdr blockdev.Device) (repaired bool, err error) {
+	h, err := Read(ctx, hdr)
+	if err != nil {
+		return false, fmt.Errorf("repair: %w", err)
+	}
+	if h.Version == 1 {
+		return false, nil
+	}
+	c, err := readCopies(ctx, hdr)
+	if err != nil {
+		return false, fmt.Errorf("repair: %w", err)
+	}
+	bad := 1 - c.best
+	if c.current(bad) {
+		return false, nil
+	}
+	good := c.copy[c.best]
+	return true, writeCopy(ctx, hdr, bad, *good.bin, good.area, nil)
+}

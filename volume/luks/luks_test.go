@@ -1,0 +1,84 @@
+package luks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"lockplate/blockdev"
+)
+
+// testKey returns a key of n bytes, the same for the same seed.
+func testKey(n int, seed byte) []byte {
+	key := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(key)
+	return key
+}
+
+// newContainer formats a container in memory with key number 1.
+func newContainer(t testing.TB, size int64, o Options) (*blockdev.Mem, *Header) {
+	t.Helper()
+	dev := blockdev.NewMem(size)
+	h, err := Format(context.Background(), dev, testKey(64, 1), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev, h
+}
+
+// reread reads the header anew and fails on any warning.
+func reread(t testing.TB, dev blockdev.Device) *Header {
+	t.Helper()
+	h, err := Read(context.Background(), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Warnings) > 0 {
+		t.Fatalf("warnings: %q", h.Warnings)
+	}
+	return h
+}
+
+func TestFormatReadUnlock(t *testing.T) {
+	ctx := context.Background()
+	tok := &Token{Cluster: "c-1", Volume: "v-1", Drive: "d-1"}
+	dev, _ := newContainer(t, 20<<20, Options{Label: "vol", SectorSize: 4096, Token: tok})
+	h := reread(t, dev)
+	if h.Version != 2 || h.Label != "vol" || h.SectorSize != 4096 || h.DataOffset != 16<<20 || h.SegmentSize != 0 ||
+		h.Cipher != "aes-xts-plain64" || *h.Token != *tok || len(h.UUID) != 36 || len(h.Keyslots) != 0 {
+		t.Fatalf("header %+v", h)
+	}
+	key := testKey(64, 1)
+	if err := h.VerifyKey(key); err != nil {
+		t.Error(err)
+	}
+	if err := h.VerifyKey(testKey(64, 2)); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("other key: %v", err)
+	}
+	if _, _, err := h.Unlock(ctx, dev, []byte("x")); !errors.Is(err, ErrNoKeyslot) {
+		t.Errorf("unlock without keyslots: %v", err)
+	}
+	h, slot, err := h.AddKeyslot(ctx, dev, key, []byte("one"), FastKDF())
+	if err != nil || slot != 0 {
+		t.Fatal(slot, err)
+	}
+	h, slot, err = h.AddKeyslot(ctx, dev, key, []byte("two"), KDF{Memory: 64, Iterations: 1, Parallel: 2})
+	if err != nil || slot != 1 {
+		t.Fatal(slot, err)
+	}
+	h = reread(t, dev)
+	for i, pass := range []string{"one", "two"} {
+		got, slot, err := h.Unlock(ctx, dev, []byte(pass))
+		if err != nil || slot != i || !bytes.Equal(got, key) {
+			t.Errorf("%s: slot %d, %v", pass, slot, err)
+		}
+	}
+	if _, _, err := h.Unlock(ctx, dev, []byte("three")); !errors.Is(err, ErrWrongPassphrase) {
+		t.Errorf("wrong passphrase: %v", err)
+	}
+	if n, err := h.DataSize(20 << 20); n != 4<<20 || err != nil {
+		t.Error(n, err)
+	}
+}
