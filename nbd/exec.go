@@ -1,0 +1,184 @@
+package nbd
+
+import (
+	"context"
+	"encoding/binary"
+
+	"lockplate/blockdev"
+)
+
+// statusBytes is the longest payload of a status chunk: MaxExtents extended
+// descriptors and what precedes them.
+const statusBytes = 8 + 16*blockdev.MaxExtents
+
+// minHole is the shortest run of zeroes (bytes) sent as a hole; a shorter one
+// costs more than its bytes.
+const minHole = 4096
+
+// execute runs a valid request on the device and leaves the result in r.
+func (s *session) execute(ctx context.Context, r *request) error {
+	switch r.typ {
+	case cmdRead:
+		return s.read(ctx, r)
+	case cmdWrite:
+		return s.dev.WriteAt(ctx, r.data.b[:r.n], r.off, r.deviceFlags())
+	case cmdFlush:
+		return s.dev.Flush(ctx)
+	case cmdTrim:
+		return s.dev.Trim(ctx, r.off, r.n, r.deviceFlags())
+	case cmdWriteZeroes:
+		return s.dev.Zero(ctx, r.off, r.n, r.deviceFlags())
+	case cmdCache:
+		return s.cache(ctx, r)
+	case cmdBlockStatus:
+		return s.status(ctx, r)
+	}
+	panic("nbd: command passed validation")
+}
+
+// read fills r.data, and says in r.segs which parts are holes.
+func (s *session) read(ctx context.Context, r *request) error {
+	r.data = s.srv.pool.get(r.n)
+	if !s.sparse(r) || !s.findHoles(ctx, r) {
+		return s.dev.ReadAt(ctx, r.data.b[:r.n], r.off)
+	}
+	r.meta = s.srv.pool.get(maxChunks * maxHeaderBytes)
+	for _, g := range r.segs {
+		if g.zero {
+			continue
+		}
+		if err := s.dev.ReadAt(ctx, r.data.b[g.off:g.off+g.n], r.off+g.off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sparse says whether a read may be answered with holes.
+func (s *session) sparse(r *request) bool {
+	return s.mode != modeSimple && s.info.CanExtents && r.n >= sparseBytes && r.flags&flagDF == 0
+}
+
+// findHoles fills r.segs; false: there are no holes, or none could be found.
+func (s *session) findHoles(ctx context.Context, r *request) bool {
+	extents, err := s.dev.Extents(ctx, r.off, r.n)
+	if err != nil {
+		return false
+	}
+	holes := false
+	at := int64(0)
+	for _, e := range extents {
+		n := min(e.Len, r.n-at)
+		if n <= 0 || len(r.segs) >= maxChunks-1 {
+			break
+		}
+		zero := e.Zero && n >= minHole
+		holes = holes || zero
+		r.addSegment(at, n, zero)
+		at += n
+	}
+	if !holes {
+		r.segs = r.segs[:0]
+		return false
+	}
+	if at < r.n {
+		r.addSegment(at, r.n-at, false)
+	}
+	return true
+}
+
+// addSegment appends a segment, or lengthens the last one of the same kind.
+func (r *request) addSegment(off, n int64, zero bool) {
+	if k := len(r.segs) - 1; k >= 0 && r.segs[k].zero == zero {
+		r.segs[k].n += n
+		return
+	}
+	r.segs = append(r.segs, segment{off, n, zero})
+}
+
+// cache reads the range and forgets it, so that what is below has it at hand.
+func (s *session) cache(ctx context.Context, r *request) error {
+	r.data = s.srv.pool.get(min(r.n, cacheStepBytes))
+	end := r.off + min(r.n, maxCacheBytes)
+	for off := r.off; off < end; off += cacheStepBytes {
+		n := min(cacheStepBytes, end-off)
+		if err := s.dev.ReadAt(ctx, r.data.b[:n], off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// status asks the device for extents and puts the payload of the status chunk
+// into r.data; r.n becomes its length.
+func (s *session) status(ctx context.Context, r *request) error {
+	extents := []blockdev.Extent{{Len: r.n}}
+	if s.info.CanExtents {
+		var err error
+		if extents, err = s.dev.Extents(ctx, r.off, r.n); err != nil {
+			return err
+		}
+	}
+	if r.data == nil {
+		r.data = s.srv.pool.get(statusBytes)
+	}
+	extents = mergeExtents(extents, r.n, s.mode)
+	if r.flags&flagReqOne != 0 {
+		extents = extents[:1]
+	}
+	r.n = int64(len(appendStatus(r.data.b[:0], extents, s.mode)))
+	return nil
+}
+
+// mergeExtents joins neighbours of the same state and cuts at n bytes; in 32
+// bits also where a length would not fit. It works in place and never makes
+// the list longer.
+func mergeExtents(extents []blockdev.Extent, n int64, m replyMode) []blockdev.Extent {
+	limit := n
+	if m != modeExtended {
+		limit = min(n, maxStatusLen32)
+	}
+	out := extents[:0]
+	sum := int64(0)
+	for _, e := range extents[:min(len(extents), blockdev.MaxExtents)] {
+		e.Len = min(e.Len, limit-sum)
+		if e.Len <= 0 {
+			break
+		}
+		sum += e.Len
+		if k := len(out) - 1; k >= 0 && out[k].Hole == e.Hole && out[k].Zero == e.Zero {
+			out[k].Len += e.Len
+			continue
+		}
+		out = append(out, e)
+	}
+	if len(out) == 0 { // the device told nothing: data, for all we know
+		out = append(out, blockdev.Extent{Len: limit})
+	}
+	return out
+}
+
+// appendStatus is the payload of BLOCK_STATUS or BLOCK_STATUS_EXT.
+func appendStatus(p []byte, extents []blockdev.Extent, m replyMode) []byte {
+	p = binary.BigEndian.AppendUint32(p, allocationID)
+	if m == modeExtended {
+		p = binary.BigEndian.AppendUint32(p, uint32(len(extents)))
+	}
+	for _, e := range extents {
+		state := 0
+		if e.Hole {
+			state |= stateHole
+		}
+		if e.Zero {
+			state |= stateZero
+		}
+		if m == modeExtended {
+			p = binary.BigEndian.AppendUint64(p, uint64(e.Len))
+			p = binary.BigEndian.AppendUint64(p, uint64(state))
+			continue
+		}
+		p = binary.BigEndian.AppendUint32(p, uint32(e.Len))
+		p = binary.BigEndian.AppendUint32(p, uint32(state))
+	}
+	return p
+}
