@@ -107,9 +107,9 @@ type GetAsyncResultParams struct {
 // or Error; while running it has Details with percentComplete.
 type GetAsyncResultResult struct {
 	Status         string         `json:"status"`
-	Result         map[string]any `json:"result,omitempty"`
+	Result         map[string]any `json:"result,omitzero"` // not nil after success
 	Error          *AsyncError    `json:"error,omitempty"`
-	Details        map[string]any `json:"details,omitempty"`
+	Details        map[string]any `json:"details,omitzero"`
 	ResultType     string         `json:"resultType"`
 	CreateTime     string         `json:"createTime"`
 	LastUpdateTime string         `json:"lastUpdateTime"`

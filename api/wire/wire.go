@@ -69,3 +69,6 @@ const CodeError = 500
 
 // Empty is the parameters or the result of a method that has none.
 type Empty struct{}
+
+// Error gives name and message.
+func (e *Error) Error() string { return e.Name + ": " + e.Message }

@@ -1,0 +1,128 @@
+// Package api serves the management API: NetApp Element's JSON-RPC over HTTPS
+// and over a Unix socket, in the shapes that Element's own clients expect.
+//
+// A request passes, in this order: the connection limit, the credentials (a
+// password, or on the socket who the peer is), the envelope (bounded size and
+// depth), the method table, the role, the parameters, the handler. Every
+// failure from the envelope on is an HTTP 200 with an error object, as on the
+// product; before it, an HTTP status.
+//
+// What the API manages is a Backend, which *cluster.Cluster satisfies.
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lockplate/api/wire"
+	"lockplate/cluster"
+)
+
+// Backend is what the API manages. All methods may be called concurrently.
+type Backend interface {
+	Exists() bool
+	Create(context.Context, cluster.CreateParams) error
+	Info(context.Context) (cluster.Info, error)
+	Encryption(context.Context) (cluster.Encryption, error)
+	Faults(context.Context) ([]cluster.Fault, error)
+
+	Drives(context.Context) ([]cluster.Drive, error)
+	AddDrives(context.Context, []cluster.AddDrive) (int64, error)
+	RemoveDrives(ctx context.Context, ids []int64) (int64, error)
+	ForgetDrive(ctx context.Context, id int64) error
+
+	Volumes(context.Context) ([]cluster.Volume, error)
+	Volume(ctx context.Context, id int64) (cluster.Volume, error)
+	CreateVolume(context.Context, cluster.CreateVolume) (cluster.Volume, error)
+	AdoptVolume(context.Context, cluster.AdoptVolume) (cluster.Volume, error)
+	ModifyVolume(ctx context.Context, id int64, m cluster.ModifyVolume) (cluster.Volume, error)
+	DeleteVolume(ctx context.Context, id int64) (cluster.Volume, error)
+	RestoreVolume(ctx context.Context, id int64) (cluster.Volume, error)
+	PurgeVolume(ctx context.Context, id int64) error
+	VolumeStats(context.Context) ([]cluster.VolumeStats, error)
+	AddRecoveryKey(ctx context.Context, id int64, passphrase []byte, kdf string) (slot int, err error)
+	RecoveryKeys(ctx context.Context, id int64) ([]cluster.RecoveryKey, error)
+	RemoveRecoveryKey(ctx context.Context, id int64, slot int) error
+
+	Async(ctx context.Context, handle int64, keep bool) (cluster.Async, error)
+	Asyncs(context.Context) ([]cluster.Async, error)
+	Backup(ctx context.Context, w io.Writer, passphrase []byte) error
+	CheckStore(context.Context) ([]string, error)
+
+	AddUser(ctx context.Context, name string, password []byte, roles []cluster.Role, attrs map[string]any) (cluster.User, error)
+	Users(context.Context) ([]cluster.User, error)
+	ModifyUser(ctx context.Context, id int64, password []byte, roles []cluster.Role) (cluster.User, error)
+	RemoveUser(ctx context.Context, id int64) error
+	Authenticate(ctx context.Context, name string, password []byte, from string) (cluster.User, error)
+}
+
+var _ Backend = (*cluster.Cluster)(nil)
+
+// Config is what a Server needs.
+type Config struct {
+	Cluster    Backend
+	Logger     *slog.Logger          // nil: discard
+	Registerer prometheus.Registerer // nil: metrics go nowhere
+	// Info describes the gateway as it is now, but for ClusterExists, which
+	// the server fills in. nil: nothing is known.
+	Info func() wire.GetGatewayInfoResult
+
+	// CertFile and KeyFile are PEM files for HTTPS. Both empty: a certificate
+	// is made in StateDir at first use and kept.
+	CertFile, KeyFile string
+	StateDir          string
+
+	Now func() time.Time // nil: time.Now
+}
+
+// Server serves the API. Make it with NewServer, start it with ServeTLS and
+// ServeUnix, end it with Shutdown.
+type Server struct {
+	cluster Backend
+	log     *slog.Logger
+	info    func() wire.GetGatewayInfoResult
+	now     func() time.Time
+	certs   *certificates
+	metrics *metrics
+	methods methodTable
+	working chan struct{} // a slot per request at work
+	secure  *front        // HTTPS
+	local   *front        // Unix socket
+}
+
+// NewServer makes a server. It opens nothing and starts nothing.
+func NewServer(cfg Config) (*Server, error) {
+	if cfg.Cluster == nil {
+		return nil, errors.New("api: no cluster given")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	if cfg.Info == nil {
+		cfg.Info = func() wire.GetGatewayInfoResult { return wire.GetGatewayInfoResult{} }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{
+		cluster: cfg.Cluster, log: cfg.Logger, info: cfg.Info, now: cfg.Now,
+		working: make(chan struct{}, maxWorking),
+	}
+	s.methods = newMethodTable(s)
+	var err error
+	if s.metrics, err = newMetrics(cfg.Registerer, s.methods); err != nil {
+		return nil, err
+	}
+	s.certs = newCertificates(cfg)
+	s.secure = newFront(s, maxSecureConns)
+	s.local = newFront(s, maxLocalConns)
+	return s, nil
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"lockplate/cluster"
+)
+
+// identity is who makes a request.
+type identity struct {
+	name  string // for the log: a user name, or "uid:N" on the socket
+	from  string // address without port, or "unix"
+	admin bool
+	get   bool // came as a GET: a link could have made it
+	// setup: no credentials, but from this machine and there is no cluster
+	// yet. Only methods that say so may be called.
+	setup bool
+}
+
+// readOnly says that this request must change nothing.
+func (i identity) readOnly() bool { return !i.admin || i.get }
+
+// errUnauthenticated means that no or no valid credentials came.
+var errUnauthenticated = errors.New("no credentials")
+
+type peerKey struct{}
+
+// identify says who makes the request: on the socket by what the kernel says
+// of the peer, else by HTTP basic authentication.
+func (s *Server) identify(r *http.Request) (identity, error) {
+	who := identity{get: r.Method == http.MethodGet}
+	p, local := r.Context().Value(peerKey{}).(peer)
+	if local {
+		who.name, who.from = p.name, "unix"
+		if p.admin {
+			who.admin = true
+			return who, nil
+		}
+		who.from = p.name
+	} else {
+		who.from = callerAddress(r.RemoteAddr)
+		if !s.cluster.Exists() && isLoopback(who.from) {
+			who.setup = true
+			return who, nil
+		}
+	}
+	return s.basic(r, who)
+}
+
+// basic proves the user name and password of a request.
+func (s *Server) basic(r *http.Request, who identity) (identity, error) {
+	name, password, ok := r.BasicAuth()
+	if !ok {
+		return who, errUnauthenticated
+	}
+	who.name = name
+	u, err := s.cluster.Authenticate(r.Context(), name, []byte(password), who.from)
+	if err != nil {
+		return who, err
+	}
+	who.admin = slices.Contains(u.Roles, cluster.RoleAdmin)
+	return who, nil
+}
+
+// callerAddress is what failures are counted by: an IPv4 address, or the /64
+// of an IPv6 one, since a single host has all of it.
+func callerAddress(remote string) string {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return remote
+	}
+	a := ap.Addr().Unmap().WithZone("")
+	if a.Is4() || a.IsLoopback() {
+		return a.String()
+	}
+	p, _ := a.Prefix(64) // 64 is always valid for IPv6
+	return p.String()
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+// withPeer notes the credentials of a socket's peer in the context of its
+// connection.
+func (s *Server) withPeer(ctx context.Context, c net.Conn) context.Context {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	p, err := peerOf(u)
+	if err != nil {
+		s.log.Warn("api peer credentials", "err", err)
+		p = peer{name: "unix"}
+	}
+	return context.WithValue(ctx, peerKey{}, p)
+}

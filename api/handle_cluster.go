@@ -1,0 +1,161 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"runtime"
+	"strings"
+
+	"lockplate/api/wire"
+	"lockplate/cluster"
+)
+
+// maxBackup bounds the sealed backup that one answer carries.
+const maxBackup = 256 << 20
+
+func (s *Server) createCluster(ctx context.Context, _ identity, p *wire.CreateClusterParams) (wire.Empty, error) {
+	switch {
+	case !p.AcceptEula:
+		return wire.Empty{}, fail(wire.ErrInvalidParameter, "acceptEula: must be true")
+	case p.Username != "" && len(p.Password) == 0:
+		return wire.Empty{}, missing("password")
+	case p.Username == "" && len(p.Password) != 0:
+		return wire.Empty{}, missing("username")
+	}
+	if err := checkAttributes(p.Attributes); err != nil {
+		return wire.Empty{}, err
+	}
+	return wire.Empty{}, s.cluster.Create(ctx, cluster.CreateParams{
+		Name: p.Name, Seal: p.Seal, SealPassphrase: p.SealPassphrase,
+		SoftwareEncryption: p.SoftwareEncryption == nil || *p.SoftwareEncryption,
+		Username:           p.Username, Password: p.Password, Attributes: p.Attributes,
+	})
+}
+
+func (s *Server) getAPI(context.Context, identity, *wire.Empty) (wire.GetAPIResult, error) {
+	return wire.GetAPIResult{
+		CurrentVersion: wire.Version, SupportedVersions: wire.Versions(), Methods: s.methods.names,
+	}, nil
+}
+
+// getClusterVersionInfo gives Element's number where clients compare it, and
+// lockplate's own as the internal revision.
+func (s *Server) getClusterVersionInfo(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetClusterVersionInfoResult, error) {
+	i, err := s.cluster.Info(ctx)
+	if err != nil {
+		return wire.GetClusterVersionInfoResult{}, err
+	}
+	const version = wire.Version + ".0.0"
+	return wire.GetClusterVersionInfoResult{
+		ClusterAPIVersion: wire.Version, ClusterVersion: version,
+		ClusterVersionInfo: []wire.NodeVersion{{
+			NodeID: i.NodeID, NodeVersion: version, NodeInternalRevision: "lockplate " + s.info().Version,
+		}},
+		SoftwareVersionInfo: wire.SoftwareVersionInfo{CurrentVersion: version},
+	}, nil
+}
+
+func (s *Server) getClusterInfo(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetClusterInfoResult, error) {
+	i, err := s.cluster.Info(ctx)
+	if err != nil {
+		return wire.GetClusterInfoResult{}, err
+	}
+	l := s.info().Listeners
+	return wire.GetClusterInfoResult{ClusterInfo: clusterInfoShape(i, listenHost(l, "api"), listenHost(l, "nbd"))}, nil
+}
+
+// listenHost is the host of the first TCP listener of a kind, or "".
+func listenHost(ls []wire.Listener, kind string) string {
+	for _, l := range ls {
+		addr, tcp := strings.CutPrefix(l.Address, "tcp:")
+		if host, _, err := net.SplitHostPort(addr); tcp && err == nil && l.Kind == kind {
+			return host
+		}
+	}
+	return ""
+}
+
+func (s *Server) getSoftwareEncryption(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetSoftwareEncryptionAtRestInfoResult, error) {
+	e, err := s.cluster.Encryption(ctx)
+	if err != nil {
+		return wire.GetSoftwareEncryptionAtRestInfoResult{}, err
+	}
+	return encryptionShape(e), nil
+}
+
+func (s *Server) listClusterFaults(ctx context.Context, _ identity, p *wire.ListClusterFaultsParams) (wire.ListClusterFaultsResult, error) {
+	out := wire.ListClusterFaultsResult{Faults: []wire.Fault{}}
+	if err := enum(p.FaultTypes, "current", "resolved", "all"); err != nil {
+		return out, err
+	}
+	faults, err := s.cluster.Faults(ctx) // the current ones
+	if err != nil || p.FaultTypes == "resolved" {
+		return out, err
+	}
+	for _, f := range faults {
+		out.Faults = append(out.Faults, faultShape(f))
+	}
+	return out, nil
+}
+
+// getAsyncResult ends a finished handle unless told to keep it. A caller who
+// may change nothing, or who came by a link, never ends it.
+func (s *Server) getAsyncResult(ctx context.Context, who identity, p *wire.GetAsyncResultParams) (wire.GetAsyncResultResult, error) {
+	keep := p.KeepResult || who.readOnly()
+	a, err := s.cluster.Async(ctx, int64(p.AsyncHandle), keep)
+	if err != nil {
+		return wire.GetAsyncResultResult{}, err
+	}
+	return asyncShape(a), nil
+}
+
+func (s *Server) listAsyncResults(ctx context.Context, _ identity, p *wire.ListAsyncResultsParams) (wire.ListAsyncResultsResult, error) {
+	out := wire.ListAsyncResultsResult{AsyncHandles: []wire.AsyncHandle{}}
+	all, err := s.cluster.Asyncs(ctx)
+	for _, a := range all {
+		if wanted(p.AsyncResultTypes, a.Type) {
+			out.AsyncHandles = append(out.AsyncHandles, asyncHandleShape(a))
+		}
+	}
+	return out, err
+}
+
+// wanted says whether v passes a filter; no filter lets all pass.
+func wanted[T comparable](filter []T, v T) bool {
+	for _, f := range filter {
+		if f == v {
+			return true
+		}
+	}
+	return len(filter) == 0
+}
+
+func (s *Server) getStoreBackup(ctx context.Context, _ identity, p *wire.GetStoreBackupParams) (wire.GetStoreBackupResult, error) {
+	if len(p.Passphrase) == 0 {
+		return wire.GetStoreBackupResult{}, fail(wire.ErrInvalidParameter, "passphrase: must not be empty")
+	}
+	var b bytes.Buffer
+	if err := s.cluster.Backup(ctx, &b, p.Passphrase); err != nil {
+		return wire.GetStoreBackupResult{}, err
+	}
+	if b.Len() > maxBackup {
+		return wire.GetStoreBackupResult{}, fail(wire.ErrExceededLimit, "the backup has %d bytes, over %d: stop the gateway and copy the store", b.Len(), maxBackup)
+	}
+	return wire.GetStoreBackupResult{Backup: b.Bytes()}, nil
+}
+
+func (s *Server) checkStore(ctx context.Context, _ identity, _ *wire.Empty) (wire.CheckStoreResult, error) {
+	p, err := s.cluster.CheckStore(ctx)
+	return wire.CheckStoreResult{Problems: list(p)}, err
+}
+
+func (s *Server) getGatewayInfo(context.Context, identity, *wire.Empty) (wire.GetGatewayInfoResult, error) {
+	i := s.info()
+	i.ClusterExists = s.cluster.Exists()
+	i.Listeners = list(i.Listeners)
+	if i.GoVersion == "" {
+		i.GoVersion = runtime.Version()
+	}
+	return i, nil
+}

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"strings"
+
+	"lockplate/api/wire"
+)
+
+// access says who may call a method, and how.
+type access uint8
+
+const (
+	adminOnly access = iota // changes something or shows a secret; POST only
+	readers                 // changes nothing; GET too
+)
+
+// method is one row of the table.
+type method struct {
+	name   string
+	access access
+	run    handler
+	// setup allows a caller on this machine who has no credentials, as long
+	// as there is no cluster that could have any.
+	setup bool
+}
+
+// methodTable finds methods by their name in lower case: the documentation
+// spells some that way.
+type methodTable struct {
+	byName map[string]*method
+	names  []string // as spelled, in the order of the table
+}
+
+func (t methodTable) find(name string) *method { return t.byName[strings.ToLower(name)] }
+
+// newMethodTable declares every method. docs/ELEMENT lists it.
+func newMethodTable(s *Server) methodTable {
+	rows := []method{
+		{name: wire.MethodCreateCluster, access: adminOnly, run: bind(s.createCluster), setup: true},
+		{name: wire.MethodGetAPI, access: readers, run: bind(s.getAPI), setup: true},
+		{name: wire.MethodGetClusterVersion, access: readers, run: bind(s.getClusterVersionInfo)},
+		{name: wire.MethodGetClusterInfo, access: readers, run: bind(s.getClusterInfo)},
+		{name: wire.MethodGetSoftwareEncrypt, access: readers, run: bind(s.getSoftwareEncryption)},
+		{name: wire.MethodListClusterFaults, access: readers, run: bind(s.listClusterFaults)},
+		{name: wire.MethodGetAsyncResult, access: readers, run: bind(s.getAsyncResult)},
+		{name: wire.MethodListAsyncResults, access: readers, run: bind(s.listAsyncResults)},
+
+		{name: wire.MethodListDrives, access: readers, run: bind(s.listDrives)},
+		{name: wire.MethodAddDrives, access: adminOnly, run: bind(s.addDrives)},
+		{name: wire.MethodRemoveDrives, access: adminOnly, run: bind(s.removeDrives)},
+		{name: wire.MethodForgetDrive, access: adminOnly, run: bind(s.forgetDrive)},
+
+		{name: wire.MethodCreateVolume, access: adminOnly, run: bind(s.createVolume)},
+		{name: wire.MethodAdoptVolume, access: adminOnly, run: bind(s.adoptVolume)},
+		{name: wire.MethodListVolumes, access: readers, run: bind(s.listVolumes)},
+		{name: wire.MethodListActiveVolumes, access: readers, run: bind(s.listActiveVolumes)},
+		{name: wire.MethodListDeletedVolumes, access: readers, run: bind(s.listDeletedVolumes)},
+		{name: wire.MethodModifyVolume, access: adminOnly, run: bind(s.modifyVolume)},
+		{name: wire.MethodDeleteVolume, access: adminOnly, run: bind(s.deleteVolume)},
+		{name: wire.MethodRestoreDeletedVolume, access: adminOnly, run: bind(s.restoreVolume)},
+		{name: wire.MethodPurgeDeletedVolume, access: adminOnly, run: bind(s.purgeVolume)},
+		{name: wire.MethodListVolumeStats, access: readers, run: bind(s.listVolumeStats)},
+		{name: wire.MethodAddRecoveryKey, access: adminOnly, run: bind(s.addRecoveryKey)},
+		{name: wire.MethodListRecoveryKeys, access: readers, run: bind(s.listRecoveryKeys)},
+		{name: wire.MethodRemoveRecoveryKey, access: adminOnly, run: bind(s.removeRecoveryKey)},
+
+		{name: wire.MethodAddClusterAdmin, access: adminOnly, run: bind(s.addClusterAdmin)},
+		{name: wire.MethodListClusterAdmins, access: adminOnly, run: bind(s.listClusterAdmins)},
+		{name: wire.MethodModifyClusterAdmin, access: adminOnly, run: bind(s.modifyClusterAdmin)},
+		{name: wire.MethodRemoveClusterAdmin, access: adminOnly, run: bind(s.removeClusterAdmin)},
+
+		{name: wire.MethodGetStoreBackup, access: adminOnly, run: bind(s.getStoreBackup)},
+		{name: wire.MethodCheckStore, access: adminOnly, run: bind(s.checkStore)},
+		{name: wire.MethodGetGatewayInfo, access: readers, run: bind(s.getGatewayInfo)},
+	}
+	t := methodTable{byName: map[string]*method{}}
+	for i := range rows {
+		t.byName[strings.ToLower(rows[i].name)] = &rows[i]
+		t.names = append(t.names, rows[i].name)
+	}
+	return t
+}
