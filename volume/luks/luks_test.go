@@ -4,42 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"testing"
-
-	"lockplate/blockdev"
 )
-
-// testKey returns a key of n bytes, the same for the same seed.
-func testKey(n int, seed byte) []byte {
-	key := make([]byte, n)
-	rand.NewChaCha8([32]byte{seed}).Read(key)
-	return key
-}
-
-// newContainer formats a container in memory with key number 1.
-func newContainer(t testing.TB, size int64, o Options) (*blockdev.Mem, *Header) {
-	t.Helper()
-	dev := blockdev.NewMem(size)
-	h, err := Format(context.Background(), dev, testKey(64, 1), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dev, h
-}
-
-// reread reads the header anew and fails on any warning.
-func reread(t testing.TB, dev blockdev.Device) *Header {
-	t.Helper()
-	h, err := Read(context.Background(), dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(h.Warnings) > 0 {
-		t.Fatalf("warnings: %q", h.Warnings)
-	}
-	return h
-}
 
 func TestFormatReadUnlock(t *testing.T) {
 	ctx := context.Background()
