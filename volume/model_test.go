@@ -114,17 +114,16 @@ func (m *model) run(ops int) {
 		if concurrent {
 			m.concurrent(n)
 		} else {
-			m.actor(0, modelSize).run(n)
+			a := m.actor(0, modelSize)
+			a.run(n)
+			m.bytes += a.bytes
 		}
 		ops -= n
 		if m.t.Failed() {
 			return
 		}
-		m.compare()
 		m.reopen()
-		if ops <= opsPerOpen {
-			m.compare()
-		}
+		m.compare()
 	}
 }
 

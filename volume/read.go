@@ -12,6 +12,9 @@ func (v *Volume) ReadAt(ctx context.Context, p []byte, off int64) error {
 		return err
 	}
 	defer v.life.leave()
+	if n == 0 {
+		return nil
+	}
 	if v.whole(off, n) {
 		return v.readWhole(ctx, p, off)
 	}

@@ -45,7 +45,9 @@ type Volume struct {
 	sectors cipher.Sectors // nil: plain
 	unit    int64          // what the lower device is given multiples of; a power of two
 	opts    Options
-	size    atomic.Int64
+	// readOnly is the wish of Options or the nature of lower.
+	readOnly bool
+	size     atomic.Int64
 
 	life     gate
 	locks    rangeLock
@@ -76,6 +78,7 @@ func Open(lower blockdev.Device, s cipher.Sectors, o Options) (*Volume, error) {
 		return nil, fmt.Errorf("open volume: cannot work in sectors of %d bytes", unit)
 	}
 	v := &Volume{lower: lower, sectors: s, unit: int64(unit), opts: o}
+	v.readOnly = o.ReadOnly || lower.Info().ReadOnly
 	v.size.Store(lower.Info().Size &^ (v.unit - 1))
 	v.life.init()
 	v.locks.init(v.unit)
@@ -98,19 +101,19 @@ func (v *Volume) Info() blockdev.Info {
 	if v.opts.Emulate512 {
 		i.LogicalSector = 512
 	}
-	i.ReadOnly = low.ReadOnly || v.opts.ReadOnly
+	i.ReadOnly = v.readOnly
 	i.CanZero = low.CanZero && v.sectors == nil
 	switch v.opts.Discard {
 	case DiscardZero:
 		i.CanTrim, i.TrimZeroes = true, true
 	case DiscardPass:
 		i.TrimZeroes = low.TrimZeroes && v.sectors == nil
-		i.CanExtents = low.CanExtents
 	default:
 		i.CanTrim, i.TrimZeroes = false, false
 	}
-	if v.sectors != nil && v.opts.Discard != DiscardPass {
-		i.CanExtents = false
+	i.CanExtents = low.CanExtents && (v.sectors == nil || v.opts.Discard == DiscardPass)
+	if i.ReadOnly {
+		i.CanTrim, i.TrimZeroes, i.CanZero = false, false, false
 	}
 	return i
 }
@@ -134,14 +137,14 @@ func (v *Volume) Resize(ctx context.Context, size int64) error {
 	defer v.life.leave()
 	v.resizing.Lock()
 	defer v.resizing.Unlock()
+	if v.readOnly {
+		return blockdev.ErrReadOnly
+	}
 	if size < v.size.Load() {
 		return fmt.Errorf("shrink volume to %d bytes: %w", size, blockdev.ErrNotSupported)
 	}
 	if size&(v.unit-1) != 0 {
 		return fmt.Errorf("resize volume to %d bytes: %w: unit %d", size, blockdev.ErrAlign, v.unit)
-	}
-	if v.Info().ReadOnly {
-		return blockdev.ErrReadOnly
 	}
 	if size > v.lower.Info().Size {
 		if err := v.lower.Resize(ctx, size); err != nil {
@@ -179,7 +182,7 @@ func (v *Volume) beginWrite(off, n int64) error {
 	if err := v.begin(off, n); err != nil {
 		return err
 	}
-	if v.opts.ReadOnly {
+	if v.readOnly {
 		v.life.leave()
 		return blockdev.ErrReadOnly
 	}

@@ -17,6 +17,9 @@ func (v *Volume) WriteAt(ctx context.Context, p []byte, off int64, f blockdev.Fl
 		return err
 	}
 	defer v.life.leave()
+	if n == 0 {
+		return nil
+	}
 	if v.whole(off, n) {
 		return v.writeWhole(ctx, p, off, f)
 	}
