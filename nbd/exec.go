@@ -17,6 +17,9 @@ const minHole = 4096
 
 // execute runs a valid request on the device and leaves the result in r.
 func (s *session) execute(ctx context.Context, r *request) error {
+	if r.n == 0 && r.typ != cmdFlush {
+		return nil // nothing to do, whatever it is
+	}
 	switch r.typ {
 	case cmdRead:
 		return s.read(ctx, r)
