@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // object is a JSON object as read. The whole tree of a header is kept this
@@ -22,6 +23,9 @@ func parseJSON(area []byte) (object, error) {
 	}
 	if len(bytes.Trim(area[end:], "\x00")) != 0 {
 		return nil, fmt.Errorf("%w: bytes after the JSON text", ErrCorrupt)
+	}
+	if !utf8.Valid(area[:end]) { // a rewrite would not keep it
+		return nil, fmt.Errorf("%w: JSON area is not UTF-8", ErrCorrupt)
 	}
 	if err := boundJSON(area[:end]); err != nil {
 		return nil, err

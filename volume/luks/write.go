@@ -73,7 +73,8 @@ func (o *Options) headerEnd(size int64) int64 {
 // Format makes a LUKS2 container for a volume key of 64 (AES-256) or 32 bytes
 // (AES-128), without keyslots, and returns its header. Everything in the
 // header area, an older header too, is zeroed first; the data is not touched.
-// After a crash there is the new header or none.
+// After a crash there is the old header, the new one, or none; after Format
+// has returned, the new one.
 func Format(ctx context.Context, hdr blockdev.Device, key []byte, o Options) (*Header, error) {
 	size := hdr.Info().Size
 	if err := o.normalize(size); err != nil {
@@ -130,7 +131,8 @@ func (o *Options) tree(key []byte, size int64) (object, error) {
 }
 
 // wipeHeaders zeroes the header area, and every place beyond it where the
-// secondary copy of an older header could be found, and makes that durable.
+// secondary copy of an older header could be found. The flush of the new
+// primary copy makes it durable; until then the old header may still win.
 func wipeHeaders(ctx context.Context, dev blockdev.Device, end int64) error {
 	if err := dev.Zero(ctx, 0, end, 0); err != nil {
 		return err
@@ -143,7 +145,7 @@ func wipeHeaders(ctx context.Context, dev blockdev.Device, end int64) error {
 			return err
 		}
 	}
-	return dev.Flush(ctx)
+	return nil
 }
 
 // update is one change of a header: begin, edit the tree, commit.
