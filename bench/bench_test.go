@@ -72,7 +72,8 @@ func TestReplaceMarkedKeepsTheRest(t *testing.T) {
 }
 
 func TestMarkdownHasEveryServerAndWorkload(t *testing.T) {
-	r := &results{targets: []string{"lockplate", baseline}, jobs: jobs(), missing: []string{"nbd-server"}, values: map[cell][]float64{}}
+	const baseline = "nbdkit file"
+	r := &results{config: config{base: baseline}, targets: []string{"lockplate", baseline}, jobs: jobs(), missing: []string{"nbd-server"}, values: map[cell][]float64{}}
 	for _, j := range r.jobs {
 		r.values[cell{"lockplate", j.name}] = []float64{300}
 		r.values[cell{baseline, j.name}] = []float64{200}

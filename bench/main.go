@@ -32,6 +32,7 @@ type config struct {
 	rounds  int
 	targets []string
 	jobs    []string
+	base    string // the server that ratios are taken to
 	log     io.Writer
 }
 
@@ -55,6 +56,7 @@ func command(ctx context.Context, args []string) error {
 	fs.Float64Var(&c.seconds, "seconds", 2, "length of one measurement")
 	fs.IntVar(&c.rounds, "rounds", 5, "rounds; the median of them is reported")
 	fs.StringVar(&targetList, "targets", "", "comma-separated names of servers (default: all)")
+	fs.StringVar(&c.base, "base", "nbdkit file", "server that the ratios are taken to, if it runs")
 	fs.StringVar(&jobList, "jobs", "", "comma-separated names of workloads (default: all)")
 	fs.StringVar(&write, "write", "", "put the table between the marks of this file")
 	_ = fs.Parse(args)

@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// baseline is the server that the ratios are taken to, if it ran.
-const baseline = "nbdkit file"
-
 // The table is put between these marks.
 const (
 	markBegin = "<!-- bench: begin, written by make bench -->"
@@ -53,7 +50,7 @@ func median(v []float64) float64 {
 // markdown gives the two tables, ratios first, with what was run and where.
 func (r *results) markdown(now time.Time) string {
 	var b strings.Builder
-	base := baseline
+	base := r.base
 	if !slices.Contains(r.targets, base) {
 		base = r.targets[0]
 	}

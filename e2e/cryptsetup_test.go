@@ -91,12 +91,15 @@ func TestCryptsetupOpensWhatWeMade(t *testing.T) {
 		{"default", nil, 4096},
 		{"sectors of 512 bytes", []string{"--sector-size", "512"}, 512},
 		{"detached header", []string{"--header", "detached"}, 4096},
-		{"pbkdf2 keyslot", []string{"--recovery-kdf", "pbkdf2"}, 4096},
+		{"pbkdf2 keyslot", []string{"--kdf", "pbkdf2"}, 4096},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			const size = 8 << 20
 			g := newGateway(t)
+			meta := filepath.Join(g.dir, "meta")
+			must(t, os.Mkdir(meta, 0o700))
+			g.cli("drive", "add", "dir:"+meta, "--role", "metadata")
 			g.recoverable("vol", strconv.Itoa(size), tt.args...)
 			c := g.dial("vol")
 			data := randomBytes(size)
@@ -178,7 +181,7 @@ func TestAdoptsWhatCryptsetupMade(t *testing.T) {
 			data := randomBytes(size)
 			c := formatted(t, g, tt.format, data)
 
-			g.cli("volume", "adopt", "vol", "--image", filepath.Base(c.image), "--passphrase-file", c.passphrase)
+			g.cli("volume", "adopt", "vol", "--drive", "dir:"+g.drive, "--image", "foreign", "--passphrase-file", c.passphrase)
 			checkAdopted(t, g, c, data)
 		})
 	}
@@ -238,7 +241,7 @@ func TestAdoptsLUKS1ReadOnly(t *testing.T) {
 	data := randomBytes(size)
 	c.fill(data)
 
-	g.cli("volume", "adopt", "old", "--image", "old.img", "--passphrase-file", pass)
+	g.cli("volume", "adopt", "old", "--drive", "dir:"+g.drive, "--image", "old", "--passphrase-file", pass)
 	nbd := g.dial("old")
 	got, err := nbd.readAll()
 	must(t, err)
@@ -265,13 +268,13 @@ func TestAdoptRefuses(t *testing.T) {
 		image, passphrase string
 		code              int
 	}{
-		{"foreign.img", g.file("wrong", "no"), exitDenied},
-		{"cut.img", c.passphrase, exitIntegrity},
-		{"noise.img", c.passphrase, exitIntegrity},
-		{"absent.img", c.passphrase, exitNotFound},
+		{"foreign", g.file("wrong", "no"), exitDenied},
+		{"cut", c.passphrase, exitIntegrity},
+		{"noise", c.passphrase, exitIntegrity},
+		{"absent", c.passphrase, exitNotFound},
 	} {
 		t.Run(tt.image, func(t *testing.T) {
-			r := g.try("volume", "adopt", "vol", "--image", tt.image, "--passphrase-file", tt.passphrase)
+			r := g.try("volume", "adopt", "vol", "--drive", "dir:"+g.drive, "--image", tt.image, "--passphrase-file", tt.passphrase)
 			expectRefusal(t, r, tt.code)
 		})
 	}

@@ -142,7 +142,7 @@ func (g *gateway) volume(name, size string, more ...string) {
 // recoverable makes a volume that cryptsetup can open too.
 func (g *gateway) recoverable(name, size string, more ...string) {
 	g.t.Helper()
-	g.volume(name, size, append([]string{"--recovery-passphrase-file", g.file("recovery", recoveryPassphrase)}, more...)...)
+	g.volume(name, size, append([]string{"--recovery", "--passphrase-file", g.file("recovery", recoveryPassphrase)}, more...)...)
 }
 
 func (g *gateway) image(name string) string { return filepath.Join(g.drive, name+".img") }

@@ -72,7 +72,7 @@ func TestKernelAttaches(t *testing.T) {
 func TestKernelOpensOurContainer(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
-	g.recoverable("vol", "64MiB", "--recovery-kdf", "pbkdf2")
+	g.recoverable("vol", "64MiB", "--kdf", "pbkdf2")
 	a := attach(t, g.uri("vol"))
 	a.mkfs()
 	dir := a.mount()
