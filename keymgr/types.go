@@ -31,4 +31,6 @@ type SealerOptions struct {
 	Passphrase func(confirm bool) ([]byte, error)
 	// Create allows making a key file that does not exist.
 	Create bool
+	// KDF are the costs for new passphrases; the zero value is the default.
+	KDF Argon2
 }

@@ -1,0 +1,33 @@
+package keymgr
+
+import "errors"
+
+// Errors, by what can be done about them. Where one way out fits all cases the
+// text names it; else the text around it does.
+var (
+	ErrNotFound  = errors.New("no such key")
+	ErrExists    = errors.New("exists already")
+	ErrNoMaster  = errors.New("the store has no current master key: make the cluster first, or restore a backup")
+	ErrClosed    = errors.New("key manager is closed")
+	ErrIntegrity = errors.New("record fails its integrity check, it was damaged or altered: " +
+		"run 'lockplate store check', then restore the last backup")
+	ErrFormat = errors.New("record has a version that this lockplate does not know: " +
+		"use the version that wrote it, or a newer one")
+	ErrStale = errors.New("the master key was replaced meanwhile: start again")
+
+	ErrWrongPassphrase = errors.New("wrong passphrase")
+	ErrWrongKey        = errors.New("not the key that was used to seal")
+	ErrSealerMissing   = errors.New("what protects the master key is not there")
+	ErrBadSealer       = errors.New("not a sealer: use file:/PATH, passphrase or credential:NAME")
+	ErrPermissions     = errors.New("others may read the key file: chmod 600 it, " +
+		"or mount its file system so that only its owner can read it")
+
+	ErrMemlock = errors.New("cannot lock memory for keys: " +
+		"raise the limit (ulimit -l, LimitMEMLOCK= in the systemd unit)")
+	ErrMarshal = errors.New("a secret cannot be marshalled")
+
+	ErrNotEmpty  = errors.New("the store is not empty: restore only into a new state directory")
+	ErrTruncated = errors.New("the backup ends too early: copy it again, or use another one")
+	ErrNotBackup = errors.New("not a lockplate backup")
+	ErrTooLarge  = errors.New("over the limit")
+)

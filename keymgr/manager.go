@@ -1,0 +1,342 @@
+package keymgr
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lockplate/store"
+)
+
+// Options is what Create and Open need.
+type Options struct {
+	Cluster string           // UUID; everything is bound to it
+	Sealer  Sealer           // of the internal master key; closed with the Manager, or when Create or Open fails
+	Rand    io.Reader        // nil: crypto/rand
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: none
+}
+
+// Manager holds the current master key and wraps data keys under it. All
+// methods may be called concurrently.
+type Manager struct {
+	st     store.Store
+	sealer Sealer
+	log    *slog.Logger
+	info   MasterKey
+
+	mu sync.RWMutex // held to use w.key, and exclusively to destroy it
+	w  *wrapper     // nil once closed
+
+	hints sync.Map // volume uuid.UUID to the page it was last seen in
+}
+
+func (o *Options) fill() error {
+	if o.Sealer == nil {
+		return fmt.Errorf("%w: no sealer given", ErrSealerMissing)
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if _, err := uuid.Parse(o.Cluster); err != nil {
+		return errors.Join(fmt.Errorf("cluster id %.40q: %w", o.Cluster, err), o.Sealer.Close())
+	}
+	return nil
+}
+
+// Create makes the first master key of a cluster, records it and the sealer's
+// spec in one transaction, and opens it as Open does. ErrExists if the store
+// has a master key.
+func Create(ctx context.Context, st store.Store, spec string, o Options) (*Manager, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	if err := create(ctx, st, spec, o); err != nil {
+		return nil, errors.Join(err, o.Sealer.Close())
+	}
+	return Open(ctx, st, o) // from what is durable: proves that it can be opened
+}
+
+func create(ctx context.Context, st store.Store, spec string, o Options) error {
+	if err := st.View(ctx, noMaster); err != nil {
+		return err // before the sealer makes a key file or asks
+	}
+	id, err := uuid.NewRandomFromReader(o.Rand)
+	if err != nil {
+		return fmt.Errorf("make id: %w", err)
+	}
+	src := &InternalSource{Store: st, Sealer: o.Sealer, Cluster: o.Cluster, Rand: o.Rand}
+	key, blob, err := src.generate(ctx, id.String())
+	if err != nil {
+		return err
+	}
+	defer key.Destroy()
+	check, err := kcv(key)
+	if err != nil {
+		return err
+	}
+	rec, err := marshalRecord(&masterRecord{
+		Version: recordVersion, ID: id.String(), Type: Internal, Name: "lockplate/" + o.Cluster + "/mk/" + id.String(),
+		State: StateCurrent, KCV: hex.EncodeToString(check[:]), Sealer: o.Sealer.Kind(), Generation: 1, Created: o.Now().UTC(),
+	})
+	if err != nil {
+		return fmt.Errorf("encode master key record: %w", err)
+	}
+	seal, err := marshalRecord(&sealerRecord{Version: recordVersion, Spec: spec})
+	if err != nil {
+		return fmt.Errorf("encode sealer record: %w", err)
+	}
+	err = st.Update(ctx, func(tx store.Tx) error {
+		return errors.Join(noMaster(tx), tx.Put(prefixSealed+id.String(), blob),
+			tx.Put(prefixMaster+id.String(), rec), tx.Put(keySealer, seal))
+	})
+	if err != nil {
+		return fmt.Errorf("record master key: %w", err)
+	}
+	return nil
+}
+
+// noMaster fails if the store has any master key or wrap.
+func noMaster(tx store.Tx) error {
+	for _, p := range []string{prefixMaster, prefixWraps} {
+		for k := range tx.Scan(p) {
+			return fmt.Errorf("%s: %w", k, ErrExists)
+		}
+	}
+	return nil
+}
+
+// SealerSpec returns what ParseSealer needs to make the sealer for Open.
+// ErrNoMaster before Create.
+func SealerSpec(ctx context.Context, st store.Store) (string, error) {
+	var r sealerRecord
+	err := st.View(ctx, func(tx store.Tx) error {
+		b, err := tx.Get(keySealer)
+		if errors.Is(err, store.ErrNotFound) {
+			return ErrNoMaster
+		}
+		if err != nil {
+			return err
+		}
+		r = sealerRecord{}
+		return parseRecord(b, &r)
+	})
+	if err != nil {
+		return "", fmt.Errorf("read sealer record: %w", err)
+	}
+	return r.Spec, nil
+}
+
+// Open unseals the current master key and compares its check value. Errors:
+// ErrNoMaster, ErrWrongPassphrase, ErrWrongKey, ErrSealerMissing,
+// ErrPermissions, ErrIntegrity, ErrFormat, ErrMemlock.
+func Open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	m, err := open(ctx, st, o)
+	if err != nil {
+		return nil, errors.Join(err, o.Sealer.Close())
+	}
+	m.log.Info("master key opened", "key_id", m.info.ID, "sealer", m.info.Sealer, "sealed", m.info.Sealed)
+	return m, nil
+}
+
+func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
+	var rec *masterRecord
+	err := st.View(ctx, func(tx store.Tx) (err error) {
+		rec, err = currentMaster(tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if rec.Type != Internal {
+		return nil, fmt.Errorf("master key %s: %w (kept by a key provider)", rec.ID, ErrFormat)
+	}
+	src := &InternalSource{Store: st, Sealer: o.Sealer, Cluster: o.Cluster, Rand: o.Rand}
+	key, err := src.Fetch(ctx, Ref{ID: rec.ID, ServerID: rec.ServerID})
+	if err != nil {
+		return nil, err
+	}
+	check, err := kcv(key)
+	if err == nil && subtle.ConstantTimeCompare(check[:], rec.kcv()) != 1 {
+		err = fmt.Errorf("master key %s: %w: its check value differs; restore the last backup", rec.ID, ErrWrongKey)
+	}
+	if err != nil {
+		key.Destroy()
+		return nil, err
+	}
+	w := &wrapper{
+		cluster: uuid.MustParse(o.Cluster), master: uuid.MustParse(rec.ID), generation: rec.Generation,
+		key: key, rand: o.Rand,
+	}
+	return &Manager{st: st, sealer: o.Sealer, log: o.Logger, w: w, info: describe(rec, o.Sealer)}, nil
+}
+
+func describe(r *masterRecord, s Sealer) MasterKey {
+	ok, why := s.Protects()
+	return MasterKey{
+		ID: r.ID, Type: r.Type, ProviderID: r.ProviderID, Created: r.Created,
+		Sealed: ok, Sealer: s.Kind(), Warning: why,
+	}
+}
+
+// Master describes the current master key.
+func (m *Manager) Master() MasterKey { return m.info }
+
+// use runs fn with the wrapper, which stays usable until fn returns.
+func (m *Manager) use(fn func(*wrapper) error) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.w == nil {
+		return ErrClosed
+	}
+	return fn(m.w)
+}
+
+// PutDataKey wraps a volume's data key, of at most 64 bytes, and adds it to the
+// store as part of tx. ErrExists if the volume has one: a key is never
+// overwritten.
+func (m *Manager) PutDataKey(tx store.Tx, volume string, key *Secret) error {
+	id, err := uuid.Parse(volume)
+	if err != nil {
+		return fmt.Errorf("volume id %.40q: %w", volume, err)
+	}
+	return m.use(func(w *wrapper) error {
+		cur, err := currentMaster(tx)
+		if err != nil {
+			return err
+		}
+		if cur.ID != w.master.String() {
+			return fmt.Errorf("put data key of volume %s: %w", volume, ErrStale)
+		}
+		rec, err := w.wrap(id, key)
+		if err != nil {
+			return fmt.Errorf("wrap data key of volume %s: %w", volume, err)
+		}
+		return w.putWrap(tx, rec)
+	})
+}
+
+// DataKey returns a volume's data key; the caller destroys it. ErrNotFound,
+// ErrIntegrity, ErrStale.
+func (m *Manager) DataKey(ctx context.Context, volume string) (*Secret, error) {
+	id, err := uuid.Parse(volume)
+	if err != nil {
+		return nil, fmt.Errorf("volume id %.40q: %w", volume, err)
+	}
+	var key *Secret
+	err = m.use(func(w *wrapper) error {
+		p, i, err := m.lookup(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := w.ours(p); err != nil {
+			return err
+		}
+		key, err = w.unwrap(p.rec(i))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data key of volume %s: %w", volume, err)
+	}
+	return key, nil
+}
+
+// lookup finds the page and place of a volume's record. It looks first where
+// the record was last seen: a boot of 10,000 volumes must not read every page
+// for each.
+func (m *Manager) lookup(ctx context.Context, id uuid.UUID) (p page, at int, err error) {
+	err = m.st.View(ctx, func(tx store.Tx) error {
+		p, at = nil, -1
+		if n, ok := m.hints.Load(id); ok {
+			key := pageKey(n.(uint32))
+			if b, err := tx.Get(key); err == nil {
+				if p, err = parsePage(key, b); err != nil {
+					return err
+				}
+				if at = p.find(id); at >= 0 {
+					return nil
+				}
+			}
+		}
+		return pages(tx, func(q page) error {
+			for i := range q.count() {
+				m.hints.Store(q.rec(i).volume(), q.number())
+			}
+			if i := q.find(id); i >= 0 {
+				p, at = q, i
+			}
+			return nil
+		})
+	})
+	if err == nil && at < 0 {
+		err = ErrNotFound
+	}
+	return p, at, err
+}
+
+// DeleteDataKey removes a volume's data key as part of tx: the volume is lost
+// for ever, but for backups and recovery passphrases. ErrNotFound.
+func (m *Manager) DeleteDataKey(tx store.Tx, volume string) error {
+	id, err := uuid.Parse(volume)
+	if err != nil {
+		return fmt.Errorf("volume id %.40q: %w", volume, err)
+	}
+	m.hints.Delete(id)
+	return deleteWrap(tx, id)
+}
+
+// Verify opens every wrap with the master key in memory and lists those that do
+// not open. It needs no passphrase and shows no key.
+func (m *Manager) Verify(ctx context.Context) (out []store.Problem, err error) {
+	err = m.use(func(w *wrapper) error {
+		return m.st.View(ctx, func(tx store.Tx) error {
+			out = nil
+			return pages(tx, func(p page) error {
+				if err := w.ours(p); err != nil {
+					out = append(out, store.Problem{Where: pageKey(p.number()), Text: err.Error()})
+					return nil
+				}
+				for i := range p.count() {
+					k, err := w.unwrap(p.rec(i))
+					if err != nil {
+						out = append(out, store.Problem{Where: "volume " + p.rec(i).volume().String(), Text: err.Error()})
+					}
+					k.Destroy()
+				}
+				return ctx.Err()
+			})
+		})
+	})
+	return out, err
+}
+
+// Close wipes the master key and closes the sealer, once calls that use them
+// have ended. Data keys handed out stay with their owners.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.w == nil {
+		return nil
+	}
+	m.w.key.Destroy()
+	m.w = nil
+	return m.sealer.Close()
+}
