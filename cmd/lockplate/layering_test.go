@@ -3,6 +3,7 @@ package main
 import (
 	"go/parser"
 	"go/token"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -111,4 +112,17 @@ func goList(t *testing.T, format string, args ...string) []string {
 		t.Fatalf("go list: %v", err)
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func TestNoticeNamesEveryLinkedModule(t *testing.T) {
+	notice, err := os.ReadFile("../../NOTICE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := strings.Fields(string(notice))
+	for _, mod := range goList(t, "{{with .Module}}{{.Path}}{{end}}", "-deps", ".") {
+		if mod != "" && mod != strings.TrimSuffix(module, "/") && !slices.Contains(named, mod) {
+			t.Errorf("NOTICE does not name %s", mod)
+		}
+	}
 }
