@@ -17,10 +17,11 @@ const (
 	nbdReqMagic    = 0x25609513
 	nbdSimpleMagic = 0x67446698
 
-	optGo      = 7
-	repAck     = 1
-	repInfo    = 3
-	infoExport = 0
+	optStartTLS = 5
+	optGo       = 7
+	repAck      = 1
+	repInfo     = 3
+	infoExport  = 0
 
 	cmdRead, cmdWrite, cmdDisc, cmdFlush = 0, 1, 2, 3
 	flagFUA                              = 1

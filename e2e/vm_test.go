@@ -69,6 +69,17 @@ func TestKernelAttaches(t *testing.T) {
 		"vm_nbd_attach.sh", port(t, g.tcp), "vol")
 }
 
+func TestKernelAttachesOverTLS(t *testing.T) {
+	t.Parallel()
+	const size = 256 << 20
+	a := newAuthority(t)
+	g := newGateway(t, a.serveArgs()...)
+	g.volume("vol", strconv.Itoa(size))
+	options := "-cacertfile /files/ca-cert.pem -certfile /files/client-cert.pem -keyfile /files/client-key.pem -tlshostname localhost"
+	rig(t, []string{"EXPECT_SIZE=" + strconv.Itoa(size), "BENCH_MB=16", "GUEST_FILES=" + a.dir, "NBD_CLIENT_OPTS=" + options},
+		"vm_nbd_attach.sh", port(t, g.tcp), "vol")
+}
+
 func TestKernelOpensOurContainer(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)
