@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lockplate/api/wire"
+)
+
+func (a *app) driveCommand() *cobra.Command {
+	c := asGroup(&cobra.Command{Use: "drive", Short: "Places where volumes live"})
+	c.AddCommand(a.driveAddCommand(), a.driveListCommand(), a.driveShowCommand(),
+		a.driveRemoveCommand(), a.driveForgetCommand())
+	return c
+}
+
+// driveRole shows Element's type of a drive in lockplate's word.
+func driveRole(d wire.Drive) string {
+	if d.Lockplate.Role != "" {
+		return d.Lockplate.Role
+	}
+	return d.Type
+}
+
+func driveRow(d wire.Drive) []string {
+	return []string{
+		id(d.DriveID), d.Status, driveRole(d), formatSize(d.Capacity), formatSize(d.Lockplate.Free),
+		fmt.Sprint(len(d.Lockplate.Volumes)), d.Lockplate.URI,
+	}
+}
+
+func driveTable(w io.Writer, drives []wire.Drive) {
+	rows := make([][]string, len(drives))
+	for i, d := range drives {
+		rows[i] = driveRow(d)
+	}
+	table(w, "ID STATUS ROLE CAPACITY FREE VOLUMES URI", rows)
+}
+
+// localURI makes the path in a drive's address absolute when the daemon is on
+// this machine: it may run in another directory.
+func (a *app) localURI(uri string) string {
+	kind, path, ok := strings.Cut(uri, ":")
+	if !ok || a.opt.server != "" || (kind != "dir" && kind != "file" && kind != "disk") {
+		return uri
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return uri
+	}
+	return kind + ":" + abs
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"lockplate/api/wire"
+)
+
+func (a *app) keyCommand() *cobra.Command {
+	c := asGroup(&cobra.Command{Use: "key", Short: "The master key that wraps the keys of all volumes"})
+	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand())
+	return c
+}
+
+func keyStatusText(w io.Writer, r wire.GetSoftwareEncryptionAtRestInfoResult) {
+	k, p := r.MasterKeyInfo, r.Lockplate
+	if k == nil {
+		k = &wire.EncryptionKeyInfo{}
+	}
+	if p == nil {
+		p = &wire.KeyProtection{}
+	}
+	provider := ""
+	if k.KeyProviderID != nil {
+		provider = id(*k.KeyProviderID)
+	}
+	sealed := ""
+	if k.KeyID != "" {
+		sealed = yesNo(p.Sealed)
+	}
+	pairs(w,
+		"encryption", r.State,
+		"master key", k.KeyID,
+		"management", k.KeyManagementType,
+		"provider", provider,
+		"created", k.KeyCreatedTime,
+		"sealer", p.Sealer,
+		"sealed", sealed,
+	)
+	if p.Warning != "" {
+		fmt.Fprintf(w, "warning: %s\n", p.Warning)
+	}
+}

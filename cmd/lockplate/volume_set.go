@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"lockplate/api/wire"
+)
+
+func (a *app) volumeSetCommand() *cobra.Command {
+	var name, access, discard string
+	var emulate512 bool
+	c := &cobra.Command{
+		Use: "set NAME", Short: "Change the name, access or policies of a volume",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVolumes,
+		Example: "  lockplate volume set web --access readOnly",
+		RunE: func(c *cobra.Command, args []string) error {
+			p := wire.ModifyVolumeParams{}
+			changed := c.Flags().Changed
+			p.Name = given(changed("name"), &name)
+			p.Access = given(changed("access"), &access)
+			p.Discard = given(changed("discard"), &discard)
+			p.Enable512e = given(changed("512e"), &emulate512)
+			if p == (wire.ModifyVolumeParams{}) {
+				return hint(usagef("nothing to change is given"), "see 'lockplate volume set --help'")
+			}
+			v, err := a.findVolume(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			p.VolumeID = wire.Int(v.VolumeID)
+			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodModifyVolume, p)
+			if err != nil {
+				return fmt.Errorf("change volume %s: %w", v.Name, err)
+			}
+			return a.show(r.Raw, func(w io.Writer) { volumeTable(w, []wire.Volume{r.Value.Volume}) })
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&name, "name", "", "new name")
+	f.StringVar(&access, "access", "", "readWrite, readOnly, locked (nobody may attach)")
+	f.StringVar(&discard, "discard", "", "what a trimmed range becomes: zero, pass, off")
+	f.BoolVar(&emulate512, "512e", false, "tell clients of 512-byte sectors")
+	completeFlag(c, "access", oneOf("readWrite", "readOnly", "locked"))
+	completeFlag(c, "discard", oneOf("zero", "pass", "off"))
+	return c
+}
+
+// given is p if the flag behind it was given, else nil.
+func given[T any](is bool, p *T) *T {
+	if is {
+		return p
+	}
+	return nil
+}
