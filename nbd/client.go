@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"time"
 
 	"lockplate/blockdev"
 )
@@ -377,10 +378,31 @@ func (c *Client) cancel(ctx context.Context, k *call) error {
 func (c *Client) send(ctx context.Context, k *call, cookie uint64, payload []byte) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { c.nc.Close() })
-		defer stop()
+	if ctx.Done() == nil {
+		return c.sendNow(k, cookie, payload)
 	}
+	var mu sync.Mutex // settles whether the request was out before ctx ended
+	sent, poked := false, false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !sent {
+			poked = true
+			c.nc.SetWriteDeadline(time.Unix(1, 0))
+		}
+	})
+	defer stop()
+	err := c.sendNow(k, cookie, payload)
+	mu.Lock()
+	defer mu.Unlock()
+	if sent = true; poked {
+		c.nc.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+// sendNow writes a request; the caller holds sending.
+func (c *Client) sendNow(k *call, cookie uint64, payload []byte) error {
 	h := c.hdr[:0]
 	if c.g.mode == modeExtended {
 		flags := k.flags
