@@ -2,132 +2,387 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"lockplate/blockdev"
 	"lockplate/keymgr"
+	"lockplate/store"
 )
+
+// Files in the state directory.
+const (
+	lockFile  = "lock"
+	storeFile = "store.db"
+)
+
+// StorePath is the path of the store in a state directory.
+func StorePath(state string) string { return filepath.Join(state, storeFile) }
 
 // Config is what a Cluster needs to run.
 type Config struct {
 	State      string // state directory, made (0700) if missing
 	Sealer     keymgr.SealerOptions
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
-	Now        func() time.Time // nil: time.Now
-	Rand       io.Reader        // nil: crypto/rand
+	Logger     *slog.Logger          // nil: discard
+	Registerer prometheus.Registerer // nil: none
+	Now        func() time.Time      // nil: time.Now
+	Rand       io.Reader             // nil: crypto/rand
 }
 
 // Cluster is one running gateway. All methods may be called concurrently.
-type Cluster struct{}
+//
+// Lock order: admin, then mu. admin is held over a whole administrative change
+// (one at a time, it may wait on drives); mu guards the maps and is never held
+// over I/O. Client I/O takes neither: it goes through the gate of its volume.
+type Cluster struct {
+	cfg     Config
+	log     *slog.Logger
+	lock    *os.File
+	users   *users
+	metrics *metrics
+	faults  faultTable
 
-var errSkeleton = errors.New("skeleton")
+	admin sync.Mutex
+	mu    sync.Mutex
+	store store.Store
+	rec   *clusterRecord // nil: no cluster yet
+	keys  *keymgr.Manager
+	drive map[int64]*liveDrive
+	vol   map[int64]*liveVolume
 
-// Open takes the state directory for this process, opens the store and, if a cluster exists, boots it.
-func Open(ctx context.Context, cfg Config) (*Cluster, error) { return nil, errSkeleton }
+	stop func()        // ends the background work
+	done chan struct{} // closed when it has ended
+}
 
-// Close …
-func (c *Cluster) Close(ctx context.Context) error { return nil }
+// Open takes the state directory for this process, opens the store and, if a
+// cluster exists, boots it: master key, drives, volumes. A drive or volume
+// that cannot be used does not fail Open; it is shown as a fault and tried
+// again. Errors: ErrStateBusy, and those of store and keymgr.
+func Open(ctx context.Context, cfg Config) (*Cluster, error) {
+	c := newCluster(cfg)
+	if err := c.takeState(); err != nil {
+		return nil, err
+	}
+	if err := c.open(ctx); err != nil {
+		c.release()
+		return nil, err
+	}
+	bg, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = cancel
+	go c.background(bg)
+	return c, nil
+}
 
-func (c *Cluster) Exists() bool                                     { return false }
-func (c *Cluster) Create(ctx context.Context, p CreateParams) error { return errSkeleton }
-func (c *Cluster) Info(ctx context.Context) (Info, error)           { return Info{}, errSkeleton }
-func (c *Cluster) Encryption(ctx context.Context) (Encryption, error) {
-	return Encryption{}, errSkeleton
+func newCluster(cfg Config) *Cluster {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	cfg.Sealer.StateDir = cfg.State
+	c := &Cluster{
+		cfg: cfg, log: cfg.Logger, done: make(chan struct{}),
+		drive: map[int64]*liveDrive{}, vol: map[int64]*liveVolume{},
+	}
+	c.metrics = newMetrics(cfg.Registerer, c)
+	return c
 }
-func (c *Cluster) Faults(ctx context.Context) ([]Fault, error)                { return nil, errSkeleton }
-func (c *Cluster) Drives(ctx context.Context) ([]Drive, error)                { return nil, errSkeleton }
-func (c *Cluster) AddDrives(ctx context.Context, d []AddDrive) (int64, error) { return 0, errSkeleton } // async handle
-func (c *Cluster) RemoveDrives(ctx context.Context, ids []int64) (int64, error) {
-	return 0, errSkeleton
-}                                                                       // async handle
-func (c *Cluster) ForgetDrive(ctx context.Context, id int64) error      { return errSkeleton }
-func (c *Cluster) Volumes(ctx context.Context) ([]Volume, error)        { return nil, errSkeleton } // live and deleted, by ID
-func (c *Cluster) Volume(ctx context.Context, id int64) (Volume, error) { return Volume{}, errSkeleton }
-func (c *Cluster) CreateVolume(ctx context.Context, p CreateVolume) (Volume, error) {
-	return Volume{}, errSkeleton
+
+func (c *Cluster) now() time.Time { return c.cfg.Now().UTC() }
+
+// takeState makes the state directory and locks it for this process.
+func (c *Cluster) takeState() error {
+	if err := os.MkdirAll(c.cfg.State, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(c.cfg.State, lockFile), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock state directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("%s: %w", c.cfg.State, ErrStateBusy)
+		}
+		return fmt.Errorf("lock state directory: %w", err)
+	}
+	c.lock = f
+	return nil
 }
-func (c *Cluster) AdoptVolume(ctx context.Context, p AdoptVolume) (Volume, error) {
-	return Volume{}, errSkeleton
+
+func (c *Cluster) open(ctx context.Context) error {
+	st, err := store.OpenBolt(StorePath(c.cfg.State), store.BoltOptions{})
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	c.setStore(st)
+	var rec clusterRecord
+	err = st.View(ctx, func(tx store.Tx) error { return getRecord(tx, keyCluster, &rec) })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read cluster record: %w", err)
+	}
+	return c.boot(ctx, &rec)
 }
-func (c *Cluster) ModifyVolume(ctx context.Context, id int64, m ModifyVolume) (Volume, error) {
-	return Volume{}, errSkeleton
+
+func (c *Cluster) setStore(st store.Store) {
+	c.store = st
+	c.users = newUsers(st, c.now, c.cfg.Rand)
 }
-func (c *Cluster) DeleteVolume(ctx context.Context, id int64) (Volume, error) {
-	return Volume{}, errSkeleton
+
+// boot brings up a cluster that exists: key manager, then drives, then volumes.
+func (c *Cluster) boot(ctx context.Context, rec *clusterRecord) error {
+	if rec.SoftwareEncryption {
+		k, err := c.openKeys(ctx, rec)
+		if err != nil {
+			return fmt.Errorf("open master key: %w", err)
+		}
+		c.keys = k
+	}
+	c.mu.Lock()
+	c.rec = rec
+	c.mu.Unlock()
+	if err := c.loadDrives(ctx); err != nil {
+		return err
+	}
+	return c.loadVolumes(ctx)
 }
-func (c *Cluster) RestoreVolume(ctx context.Context, id int64) (Volume, error) {
-	return Volume{}, errSkeleton
+
+func (c *Cluster) openKeys(ctx context.Context, rec *clusterRecord) (*keymgr.Manager, error) {
+	spec, err := keymgr.SealerSpec(ctx, c.store)
+	if err != nil {
+		return nil, err
+	}
+	s, err := keymgr.ParseSealer(spec, c.cfg.Sealer)
+	if err != nil {
+		return nil, err
+	}
+	return keymgr.Open(ctx, c.store, c.keyOptions(rec.UUID, s))
 }
-func (c *Cluster) PurgeVolume(ctx context.Context, id int64) error        { return errSkeleton }
-func (c *Cluster) VolumeStats(ctx context.Context) ([]VolumeStats, error) { return nil, errSkeleton }
-func (c *Cluster) AddRecoveryKey(ctx context.Context, id int64, passphrase []byte, kdf string) (int, error) {
-	return 0, errSkeleton
+
+func (c *Cluster) keyOptions(cluster string, s keymgr.Sealer) keymgr.Options {
+	return keymgr.Options{Cluster: cluster, Sealer: s, Rand: c.cfg.Rand, Now: c.now, Logger: c.log}
 }
-func (c *Cluster) RecoveryKeys(ctx context.Context, id int64) ([]RecoveryKey, error) {
-	return nil, errSkeleton
+
+// Close flushes and closes every volume, then drives, keys and store. Front
+// ends must have been stopped before.
+func (c *Cluster) Close(ctx context.Context) error {
+	c.stop()
+	<-c.done
+	c.admin.Lock()
+	defer c.admin.Unlock()
+	var errs []error
+	c.mu.Lock()
+	vols := make([]*liveVolume, 0, len(c.vol))
+	for _, v := range c.vol {
+		vols = append(vols, v)
+	}
+	c.mu.Unlock()
+	for _, v := range vols {
+		if err := v.deactivate(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.record().Name, err))
+		}
+	}
+	return errors.Join(append(errs, c.release())...)
 }
-func (c *Cluster) RemoveRecoveryKey(ctx context.Context, id int64, slot int) error {
-	return errSkeleton
+
+// release gives back what open took, in the reverse order.
+func (c *Cluster) release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, d := range c.drive {
+		errs = append(errs, d.close())
+	}
+	if c.keys != nil {
+		errs = append(errs, c.keys.Close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	return errors.Join(append(errs, c.lock.Close())...)
 }
-func (c *Cluster) Async(ctx context.Context, handle int64, keep bool) (Async, error) {
-	return Async{}, errSkeleton
+
+// Exists says whether Create has been done.
+func (c *Cluster) Exists() bool { return c.record() != nil }
+
+func (c *Cluster) record() *clusterRecord {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec
 }
-func (c *Cluster) Asyncs(ctx context.Context) ([]Async, error) { return nil, errSkeleton }
+
+// require returns the cluster's record, or ErrNoCluster.
+func (c *Cluster) require() (*clusterRecord, error) {
+	if r := c.record(); r != nil {
+		return r, nil
+	}
+	return nil, ErrNoCluster
+}
+
+// Create makes the cluster: master key, first administrator, record. A create
+// that was cut short leaves nothing that a second one trips over.
+func (c *Cluster) Create(ctx context.Context, p CreateParams) error {
+	defer clear(p.Password)
+	defer clear(p.SealPassphrase)
+	c.admin.Lock()
+	defer c.admin.Unlock()
+	if c.Exists() {
+		return ErrClusterExists
+	}
+	rec, err := c.newRecord(p)
+	if err != nil {
+		return err
+	}
+	if err := c.emptyStore(ctx); err != nil {
+		return err
+	}
+	if p.SoftwareEncryption {
+		if c.keys, err = c.createKeys(ctx, rec, p); err != nil {
+			return err
+		}
+	}
+	if p.Username != "" {
+		if _, err := c.users.add(ctx, p.Username, p.Password, []Role{RoleAdmin}, nil); err != nil {
+			return err
+		}
+	}
+	err = c.store.Update(ctx, func(tx store.Tx) error { return putRecord(tx, keyCluster, rec) })
+	if err != nil {
+		return fmt.Errorf("record the cluster: %w", err)
+	}
+	c.mu.Lock()
+	c.rec = rec
+	c.mu.Unlock()
+	c.log.Info("cluster created", "cluster", rec.UUID, "encrypted", rec.SoftwareEncryption)
+	return nil
+}
+
+func (c *Cluster) newRecord(p CreateParams) (*clusterRecord, error) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "lockplate"
+	}
+	if p.Name == "" {
+		p.Name = host
+	}
+	if len(p.Name) > 64 {
+		return nil, &InvalidError{"name", "longer than 64 characters"}
+	}
+	if p.SoftwareEncryption && p.Seal == "" {
+		return nil, &InvalidError{"seal", "say what protects the internal master key: file:PATH, passphrase or credential:NAME"}
+	}
+	id, err := newUUID(c.cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	return &clusterRecord{
+		UUID: id, Name: p.Name, Created: c.now(), SoftwareEncryption: p.SoftwareEncryption,
+		NodeID: 1, NodeName: host, Attributes: p.Attributes,
+	}, nil
+}
+
+// emptyStore makes sure that Create starts from nothing: what a cut-short
+// Create left (a master key that wraps nothing, a user) goes. A store with
+// drives or volumes but no cluster is not touched.
+func (c *Cluster) emptyStore(ctx context.Context) error {
+	if c.keys != nil {
+		c.keys.Close()
+		c.keys = nil
+	}
+	return c.store.Update(ctx, func(tx store.Tx) error {
+		for _, p := range []string{prefixDrive, prefixVol} {
+			for k := range tx.Scan(p) {
+				return fmt.Errorf("%w: the store has %s but no cluster record; run 'lockplate store check'", ErrState, k)
+			}
+		}
+		var keys []string
+		for k := range tx.Scan("") {
+			if k != store.KeyFormat {
+				keys = append(keys, k)
+			}
+		}
+		for _, k := range keys {
+			if err := tx.Delete(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *Cluster) createKeys(ctx context.Context, rec *clusterRecord, p CreateParams) (*keymgr.Manager, error) {
+	so := c.cfg.Sealer
+	so.Create = true
+	if p.SealPassphrase != nil {
+		so.Passphrase = func(bool) ([]byte, error) { return append([]byte(nil), p.SealPassphrase...), nil }
+	}
+	s, err := keymgr.ParseSealer(p.Seal, so)
+	if err != nil {
+		return nil, err
+	}
+	m, err := keymgr.Create(ctx, c.store, p.Seal, c.keyOptions(rec.UUID, s))
+	if err != nil {
+		return nil, fmt.Errorf("make master key: %w", err)
+	}
+	return m, nil
+}
+
+// Info describes the cluster. ErrNoCluster before Create.
+func (c *Cluster) Info(context.Context) (Info, error) {
+	r, err := c.require()
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{
+		Name: r.Name, UUID: r.UUID, Created: r.Created, SoftwareEncryption: r.SoftwareEncryption,
+		NodeID: r.NodeID, NodeName: r.NodeName, Attributes: r.Attributes,
+	}, nil
+}
+
+// Encryption tells how software encryption at rest stands.
+func (c *Cluster) Encryption(context.Context) (Encryption, error) {
+	r, err := c.require()
+	if err != nil || !r.SoftwareEncryption {
+		return Encryption{}, err
+	}
+	m := c.keys.Master()
+	return Encryption{Enabled: true, Version: 1, Master: &m}, nil
+}
+
+// Backup writes the whole store to w, sealed with the passphrase.
 func (c *Cluster) Backup(ctx context.Context, w io.Writer, passphrase []byte) error {
-	return errSkeleton
-}
-func (c *Cluster) CheckStore(ctx context.Context) ([]string, error) { return nil, errSkeleton } // problems found
-// Exports gives a front end ("nbd", "fuse") its view: online volumes by name.
-func (c *Cluster) Exports(frontend string) *Exports { return nil }
-
-// Exports satisfies nbd.Exports.
-type Exports struct{}
-
-func (e *Exports) Open(ctx context.Context, name string) (blockdev.Device, error) {
-	return nil, errSkeleton
-}
-func (e *Exports) Names(ctx context.Context) ([]string, error) { return nil, errSkeleton }
-
-// Users (bodies in users.go, owner: api helper). Authenticate is rate-limited per caller address and name.
-func (c *Cluster) AddUser(ctx context.Context, name string, password []byte, roles []Role, attrs map[string]any) (User, error) {
-	return User{}, errSkeleton
-}
-func (c *Cluster) Users(ctx context.Context) ([]User, error) { return nil, errSkeleton }
-func (c *Cluster) ModifyUser(ctx context.Context, id int64, password []byte, roles []Role) (User, error) {
-	return User{}, errSkeleton
-}
-func (c *Cluster) RemoveUser(ctx context.Context, id int64) error { return errSkeleton }
-func (c *Cluster) Authenticate(ctx context.Context, name string, password []byte, from string) (User, error) {
-	return User{}, errSkeleton
+	if _, err := c.require(); err != nil {
+		return err
+	}
+	return keymgr.SealBackup(ctx, w, c.store, passphrase)
 }
 
-// Errors. Each carries its text; callers branch on the kind.
-var (
-	ErrNoCluster     = errors.New("no cluster yet: run 'lockplate init' first")
-	ErrClusterExists = errors.New("a cluster exists already")
-	ErrInUse         = errors.New("in use")
-	ErrDenied        = errors.New("wrong user name or password")
-	ErrRateLimited   = errors.New("too many failed logins, try again later")
-	ErrState         = errors.New("not possible in the present state")
-	ErrLimit         = errors.New("limit exceeded")
-	ErrStateBusy     = errors.New("state directory is in use by another lockplate process")
-)
-
-// NotFoundError says that an object with this id or name does not exist.
-type NotFoundError struct {
-	Kind string // volume, drive, async, user, account, slot
-	ID   string
+// CheckStore reads every record of the store and lists what is wrong.
+func (c *Cluster) CheckStore(ctx context.Context) ([]string, error) {
+	return checkRecords(ctx, c.store)
 }
 
-func (e *NotFoundError) Error() string { return e.Kind + " " + e.ID + " does not exist" }
-
-// InvalidError says which parameter has a value that cannot be used, and why.
-type InvalidError struct{ Param, Reason string }
-
-func (e *InvalidError) Error() string { return e.Param + ": " + e.Reason }
+var _ interface {
+	Open(context.Context, string) (blockdev.Device, error)
+	Names(context.Context) ([]string, error)
+} = (*Exports)(nil)

@@ -14,6 +14,7 @@ import (
 type CreateParams struct {
 	Name               string // for display; "" takes the host's name
 	Seal               string // sealer of the internal master key, see keymgr.ParseSealer
+	SealPassphrase     []byte // for sealer "passphrase"; nil asks through Config.Sealer; wiped
 	SoftwareEncryption bool   // encrypt every volume; cannot be changed later
 	Username           string // first administrator, "" for none
 	Password           []byte // wiped
@@ -150,6 +151,9 @@ type AdoptVolume struct {
 	DriveID    int64
 	Image      string // name on a dir: drive, "" on a single one
 	Passphrase []byte // wiped
+
+	HeaderDriveID int64 // metadata drive with a detached header, 0 = attached
+	HeaderImage   string
 }
 
 // ModifyVolume holds the members to change; nil keeps.

@@ -1,0 +1,283 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lockplate/blockdev"
+	"lockplate/cipher"
+	"lockplate/keymgr"
+	"lockplate/store"
+	"lockplate/volume"
+	"lockplate/volume/luks"
+)
+
+// Waits of the background loop that tries failed drives and volumes again.
+const (
+	retryFirst = time.Second
+	retryMost  = 30 * time.Second
+)
+
+// loadVolumes reads the volume records, ends what a crash cut short, and opens
+// every volume that should be online.
+func (c *Cluster) loadVolumes(ctx context.Context) error {
+	var recs []volumeRecord
+	err := c.store.View(ctx, func(tx store.Tx) (err error) {
+		recs, err = scanRecords[volumeRecord](tx, prefixVol)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("load volumes: %w", err)
+	}
+	for _, r := range recs {
+		c.track(r)
+	}
+	c.settle(ctx)
+	c.openVolumes(ctx)
+	return nil
+}
+
+// track makes a live volume of a record.
+func (c *Cluster) track(r volumeRecord) *liveVolume {
+	v := &liveVolume{state: VolumeOffline, io: c.metrics.newVolumeIO(r.Name), err: errNotOpened}
+	v.setRecord(r)
+	c.mu.Lock()
+	c.vol[r.ID] = v
+	c.mu.Unlock()
+	return v
+}
+
+var errNotOpened = errors.New("not opened yet")
+
+// settle finishes or takes back changes that a crash cut short. What needs a
+// drive that is away is left for later.
+func (c *Cluster) settle(ctx context.Context) {
+	for _, v := range c.liveVolumes() {
+		r := v.record()
+		if r.Phase == phaseLive {
+			continue
+		}
+		if err := c.dropVolume(ctx, r); err != nil {
+			v.fail(VolumeOffline, err)
+			c.log.Warn("unfinished volume is kept for now", "volume", r.Name, "phase", string(r.Phase), "err", err)
+			continue
+		}
+		c.log.Info("unfinished volume cleaned up", "volume", r.Name, "phase", string(r.Phase))
+	}
+}
+
+// openVolumes opens every volume that should be online and is not. Failures
+// are noted on the volume.
+func (c *Cluster) openVolumes(ctx context.Context) {
+	for _, v := range c.liveVolumes() {
+		c.openVolume(ctx, v)
+	}
+}
+
+// openVolume brings one volume online if it should be, and reports whether it
+// is as it should be.
+func (c *Cluster) openVolume(ctx context.Context, v *liveVolume) bool {
+	r := v.record()
+	if !r.live() || v.stack.Load() != nil {
+		return true
+	}
+	if r.Access == AccessLocked {
+		v.fail(VolumeLocked, errors.New("access is set to locked: 'lockplate volume modify --access readWrite' opens it"))
+		return true
+	}
+	s, err := c.openStack(ctx, &r)
+	if err != nil {
+		if v.fail(failState(err), err) {
+			c.log.Error("volume cannot be opened", "volume", r.Name, "err", err)
+		}
+		return false
+	}
+	v.online(s)
+	c.log.Info("volume online", "volume", r.Name, "size", r.Size, "encrypted", r.Encrypted)
+	return true
+}
+
+// failState tells a volume whose key is the trouble from one whose disk is.
+func failState(err error) VolumeState {
+	for _, e := range []error{luks.ErrWrongKey, keymgr.ErrNotFound, keymgr.ErrIntegrity} {
+		if errors.Is(err, e) {
+			return VolumeLocked
+		}
+	}
+	return VolumeOffline
+}
+
+// openStack opens a volume's devices and puts the encryption on top.
+func (c *Cluster) openStack(ctx context.Context, r *volumeRecord) (*stack, error) {
+	data, hdr, err := c.openImages(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{hdr: hdr, detached: r.HeaderImage != ""}
+	if s.dev, err = c.encrypted(ctx, r, s, data); err != nil {
+		data.Close()
+		if s.detached {
+			hdr.Close()
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// openImages opens the data image, and the header's if it is detached; hdr is
+// data otherwise.
+func (c *Cluster) openImages(ctx context.Context, r *volumeRecord) (data, hdr blockdev.Device, err error) {
+	readOnly := r.LUKSVersion == 1
+	open := func(drive int64, image string) (blockdev.Device, error) {
+		d, err := c.liveDrive(drive)
+		if err != nil {
+			return nil, err
+		}
+		be, err := d.backend()
+		if err != nil {
+			return nil, err
+		}
+		dev, err := be.Open(ctx, image, readOnly)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", be.Path(image), err)
+		}
+		return dev, nil
+	}
+	if data, err = open(r.DriveID, r.Image); err != nil {
+		return nil, nil, err
+	}
+	if r.HeaderImage == "" {
+		return data, data, nil
+	}
+	if hdr, err = open(r.HeaderDriveID, r.HeaderImage); err != nil {
+		data.Close()
+		return nil, nil, fmt.Errorf("detached header: %w", err)
+	}
+	return data, hdr, nil
+}
+
+// encrypted builds the device that clients see over the data image.
+func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data blockdev.Device) (blockdev.Device, error) {
+	opt, err := volumeOptions(r)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Encrypted {
+		s.sector = data.Info().LogicalSector
+		return segment(data, 0, r.Size, nil, opt)
+	}
+	h, err := c.readHeader(ctx, s.hdr, r)
+	if err != nil {
+		return nil, err
+	}
+	avail, err := h.DataSize(data.Info().Size)
+	if err == nil && avail < r.Size {
+		err = fmt.Errorf("%w: it has room for %d bytes of data, the volume has %d", luks.ErrTruncated, avail, r.Size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data image: %w", err)
+	}
+	sectors, err := c.sectors(ctx, h, r)
+	if err != nil {
+		return nil, err
+	}
+	s.header.Store(h)
+	s.sector = h.SectorSize
+	return segment(data, h.DataOffset, r.Size, sectors, opt)
+}
+
+func volumeOptions(r *volumeRecord) (volume.Options, error) {
+	d, err := volume.ParseDiscard(r.Discard)
+	return volume.Options{Discard: d, ReadOnly: r.LUKSVersion == 1}, err
+}
+
+// segment is a volume over size bytes of lower from off. It owns lower.
+func segment(lower blockdev.Device, off, size int64, s cipher.Sectors, o volume.Options) (blockdev.Device, error) {
+	sub, err := blockdev.Sub(lower, off, size)
+	if err != nil {
+		return nil, err
+	}
+	return volume.Open(sub, s, o)
+}
+
+// readHeader reads a volume's LUKS header, mends a damaged copy, and makes
+// sure that it is this volume's.
+func (c *Cluster) readHeader(ctx context.Context, hdr blockdev.Device, r *volumeRecord) (*luks.Header, error) {
+	h, err := luks.Read(ctx, hdr)
+	if err != nil {
+		return nil, fmt.Errorf("read LUKS header: %w", err)
+	}
+	if len(h.Warnings) > 0 && !hdr.Info().ReadOnly {
+		repaired, err := luks.Repair(ctx, hdr)
+		c.log.Warn("LUKS header had a damaged copy", "volume", r.Name, "repaired", repaired, "err", err)
+	}
+	if h.UUID != r.LUKSUUID {
+		return nil, fmt.Errorf("the container there has UUID %s, this volume's is %s: another disk took its place", h.UUID, r.LUKSUUID)
+	}
+	return h, nil
+}
+
+// sectors fetches the data key and makes the cipher. The key leaves locked
+// memory only as the cipher's key schedule.
+func (c *Cluster) sectors(ctx context.Context, h *luks.Header, r *volumeRecord) (cipher.Sectors, error) {
+	key, err := c.keys.DataKey(ctx, r.UUID)
+	if err != nil {
+		return nil, fmt.Errorf("data key: %w", err)
+	}
+	defer key.Destroy()
+	if err := h.VerifyKey(key.Bytes()); err != nil {
+		return nil, fmt.Errorf("data key: %w", err)
+	}
+	return h.Sectors(key.Bytes())
+}
+
+// background tries again what failed and purges deleted volumes whose time has
+// come, until Close.
+func (c *Cluster) background(ctx context.Context) {
+	defer close(c.done)
+	wait := retryFirst
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		if c.heal(ctx) {
+			wait = retryFirst
+		} else {
+			wait = min(2*wait, retryMost)
+		}
+	}
+}
+
+// heal is one round of the background work. It reports whether all is well.
+func (c *Cluster) heal(ctx context.Context) bool {
+	if !c.Exists() {
+		return true
+	}
+	c.admin.Lock()
+	defer c.admin.Unlock()
+	ok := true
+	for _, d := range c.liveDrives() {
+		if d.record().Active && !d.healthy() {
+			ok = d.open(ctx, c.driveOptions(false)) == nil && ok
+		}
+	}
+	c.settle(ctx)
+	for _, v := range c.liveVolumes() {
+		r := v.record()
+		if !r.Deleted.IsZero() && r.Phase == phaseLive && !c.now().Before(r.Purge) {
+			if err := c.purge(ctx, v); err != nil {
+				c.log.Error("purge failed", "volume", r.Name, "err", err)
+				ok = false
+			}
+			continue
+		}
+		ok = c.openVolume(ctx, v) && ok
+	}
+	return ok
+}

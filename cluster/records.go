@@ -1,0 +1,184 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"lockplate/store"
+)
+
+// Keys of this package's records in the store. Values are JSON, but for the
+// counters under ids/, which are 8 bytes big endian. docs/FORMAT has the table.
+const (
+	keyCluster  = "cluster"
+	prefixDrive = "drives/"
+	prefixVol   = "volumes/"
+	prefixAsync = "asyncs/"
+	prefixID    = "ids/"
+)
+
+// maxRecord bounds a record before it is parsed.
+const maxRecord = 64 << 10
+
+// phase of a record marks a change that spans the store and a drive, so that
+// the next boot can finish it or take it back.
+type phase string
+
+const (
+	phaseLive     phase = ""
+	phaseCreating phase = "creating" // image may or may not be there: take back
+	phasePurging  phase = "purging"  // key is gone, image may be there: finish
+)
+
+type clusterRecord struct {
+	UUID               string         `json:"uuid"`
+	Name               string         `json:"name"`
+	Created            time.Time      `json:"created"`
+	SoftwareEncryption bool           `json:"softwareEncryption"`
+	NodeID             int64          `json:"nodeID"`
+	NodeName           string         `json:"nodeName"`
+	Attributes         map[string]any `json:"attributes,omitempty"`
+}
+
+type driveRecord struct {
+	ID     int64     `json:"id"`
+	UUID   string    `json:"uuid"`
+	URI    string    `json:"uri"`
+	Role   DriveRole `json:"role"`
+	Active bool      `json:"active"`
+	Added  time.Time `json:"added"`
+}
+
+type volumeRecord struct {
+	ID            int64          `json:"id"`
+	UUID          string         `json:"uuid"`
+	Name          string         `json:"name"`
+	Phase         phase          `json:"phase,omitempty"`
+	AccountID     int64          `json:"accountID"`
+	Size          int64          `json:"size"`
+	Emulate512    bool           `json:"emulate512"`
+	Access        Access         `json:"access"`
+	Encrypted     bool           `json:"encrypted"`
+	DriveID       int64          `json:"driveID"`
+	Image         string         `json:"image"`
+	HeaderDriveID int64          `json:"headerDriveID,omitempty"`
+	HeaderImage   string         `json:"headerImage,omitempty"`
+	Discard       string         `json:"discard"`
+	Adopted       bool           `json:"adopted,omitempty"`
+	LUKSVersion   int            `json:"luksVersion,omitempty"`
+	LUKSUUID      string         `json:"luksUUID,omitempty"`
+	Created       time.Time      `json:"created"`
+	Deleted       time.Time      `json:"deleted,omitzero"`
+	Purge         time.Time      `json:"purge,omitzero"`
+	Attributes    map[string]any `json:"attributes,omitempty"`
+}
+
+// live says that the volume counts: made whole, and not deleted.
+func (r *volumeRecord) live() bool { return r.Phase == phaseLive && r.Deleted.IsZero() }
+
+type asyncRecord struct {
+	Handle  int64          `json:"handle"`
+	Type    string         `json:"type"`
+	Created time.Time      `json:"created"`
+	Updated time.Time      `json:"updated"`
+	Done    bool           `json:"done"`
+	Result  map[string]any `json:"result,omitempty"`
+	ErrName string         `json:"errName,omitempty"`
+	ErrText string         `json:"errText,omitempty"`
+}
+
+func recordKey(prefix string, id int64) string { return fmt.Sprintf("%s%010d", prefix, id) }
+
+// parseRecord is the one way a record is read: bounded, one JSON value, no
+// unknown member (a newer format must not be half understood).
+func parseRecord(b []byte, v any) error {
+	if len(b) > maxRecord {
+		return fmt.Errorf("record of %d bytes is over the limit of %d", len(b), maxRecord)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("parse record: %w", err)
+	}
+	if d.More() {
+		return errors.New("parse record: trailing data")
+	}
+	return nil
+}
+
+func putRecord(tx store.Tx, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	if len(b) > maxRecord {
+		return fmt.Errorf("encode %s: %w: %d bytes", key, ErrLimit, len(b))
+	}
+	return tx.Put(key, b)
+}
+
+func getRecord(tx store.Tx, key string, v any) error {
+	b, err := tx.Get(key)
+	if err != nil {
+		return err
+	}
+	if err := parseRecord(b, v); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+// scanRecords parses every record under prefix, in order of their ids.
+func scanRecords[T any](tx store.Tx, prefix string) ([]T, error) {
+	var out []T
+	for k, b := range tx.Scan(prefix) {
+		var v T
+		if err := parseRecord(b, &v); err != nil {
+			return nil, fmt.Errorf("%s: %w", k, err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// nextID gives the next id of a kind: 1, 2, … and none twice, even if the
+// object is deleted again.
+func nextID(tx store.Tx, kind string) (int64, error) {
+	key := prefixID + kind
+	var n uint64
+	switch b, err := tx.Get(key); {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return 0, err
+	case len(b) != 8:
+		return 0, fmt.Errorf("counter %s has %d bytes, want 8", key, len(b))
+	default:
+		n = binary.BigEndian.Uint64(b)
+	}
+	if n >= 1<<53-1 {
+		return 0, fmt.Errorf("counter %s: %w", key, ErrLimit)
+	}
+	n++
+	return int64(n), tx.Put(key, binary.BigEndian.AppendUint64(nil, n))
+}
+
+func (c *Cluster) nextID(tx store.Tx, kind string) (int64, error) { return nextID(tx, kind) }
+
+func notFound(kind string, id int64) error {
+	return &NotFoundError{Kind: kind, ID: strconv.FormatInt(id, 10)}
+}
+
+// getByID reads one record, turning the store's "not found" into ours.
+func getByID[T any](tx store.Tx, prefix, kind string, id int64) (T, error) {
+	var v T
+	err := getRecord(tx, recordKey(prefix, id), &v)
+	if errors.Is(err, store.ErrNotFound) {
+		return v, notFound(kind, id)
+	}
+	return v, err
+}
