@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -12,7 +13,8 @@ type address struct{ network, at string }
 
 func (a address) String() string { return a.network + ":" + a.at }
 
-// parseAddress reads a listen address.
+// parseAddress reads a listen address. The path of a socket is made absolute,
+// since it is told to clients elsewhere.
 func parseAddress(s string) (address, error) {
 	network, at, _ := strings.Cut(s, ":")
 	switch network {
@@ -21,14 +23,22 @@ func parseAddress(s string) (address, error) {
 			return address{network, at}, nil
 		}
 	case "unix":
-		if at != "" && len(at) < maxSocketPath {
-			return address{network, at}, nil
-		}
 		if at != "" {
-			return address{}, hint(usagef("socket path %q is longer than the %d bytes that the kernel takes", at, maxSocketPath-1), "use a shorter path")
+			return unixAddress(at)
 		}
 	}
 	return address{}, hint(usagef("%q is not a listen address", s), "write tcp:HOST:PORT, unix:PATH or none")
+}
+
+func unixAddress(path string) (address, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return address{}, fmt.Errorf("socket path: %w", err)
+	}
+	if len(abs) >= maxSocketPath {
+		return address{}, hint(usagef("socket path %q is longer than the %d bytes that the kernel takes", abs, maxSocketPath-1), "use a shorter path")
+	}
+	return address{"unix", abs}, nil
 }
 
 // maxSocketPath is the size of sun_path in struct sockaddr_un, unix(7).

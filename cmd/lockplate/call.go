@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -26,12 +27,21 @@ func call[R any](ctx context.Context, a *app, method string, params any) (reply[
 		return r, err
 	}
 	if err := c.Call(ctx, method, params, &r.Raw); err != nil {
-		return r, err
+		return r, plain(err)
 	}
 	if err := json.Unmarshal(r.Raw, &r.Value); err != nil {
 		return r, fmt.Errorf("read answer of %s: %w", method, err)
 	}
 	return r, nil
+}
+
+// plain takes the method's name off an error of the client: people asked for
+// a command, and what its error lacks the command adds.
+func plain(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
 }
 
 // findVolume finds a volume by its name, or by its number if no name matches.

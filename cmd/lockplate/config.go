@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -183,7 +184,11 @@ func keyLine(text string, key toml.Key) int {
 
 // complete fills in the defaults and judges what is given.
 func (c *config) complete() error {
-	c.State = firstOf(c.State, defaultState)
+	state, err := filepath.Abs(firstOf(c.State, defaultState))
+	if err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	c.State = state
 	c.LogLevel = firstOf(c.LogLevel, "info")
 	c.LogFormat = firstOf(c.LogFormat, "text")
 	c.Metrics = firstOf(c.Metrics, defaultMetrics)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -88,8 +89,9 @@ func (d *daemon) plan(handed map[string][]net.Listener) (map[string][]address, e
 			return nil, err
 		}
 	}
-	plan[useAPI] = append(plan[useAPI], address{"unix", d.cfg.State + "/" + apiSocket})
-	return plan, nil
+	own, err := unixAddress(filepath.Join(d.cfg.State, apiSocket))
+	plan[useAPI] = append(plan[useAPI], own)
+	return plan, err
 }
 
 // listen makes the servers and opens every listener before any is served, so
@@ -135,6 +137,9 @@ func (d *daemon) makeServers(reg *prometheus.Registry) (err error) {
 		return err
 	}
 	d.metrics = newMetricsServer(reg, d.health, d.log)
+	if d.cfg.APICert != "" { // say now that it cannot be used
+		return d.api.Reload()
+	}
 	return nil
 }
 

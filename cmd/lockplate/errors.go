@@ -55,8 +55,6 @@ func apiCode(name string) int {
 // apiHint is the way out of errors whose message does not tell it.
 func apiHint(name string) string {
 	switch name {
-	case wire.ErrNoCluster:
-		return "make one with 'lockplate init --seal SEALER'"
 	case wire.ErrUnknownMethod:
 		return "see 'lockplate api GetAPI'"
 	case wire.ErrRetry:

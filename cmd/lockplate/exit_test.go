@@ -116,7 +116,7 @@ func TestErrorsArePrintedWithTheirHint(t *testing.T) {
 func TestErrorsAreOneJSONLineWithJSON(t *testing.T) {
 	a, out, errOut := testApp("", &fakeTerminal{})
 	a.opt.json = true
-	a.report(fmt.Errorf("find: %w", &client.Error{Name: wire.ErrNoCluster, Message: "no cluster"}))
+	a.report(fmt.Errorf("find: %w", &client.Error{Name: wire.ErrNoSpace, Message: "full"}))
 	if out.Len() > 0 || strings.Count(errOut.String(), "\n") != 1 {
 		t.Errorf("standard output %q, standard error %q", out, errOut)
 	}
@@ -124,7 +124,7 @@ func TestErrorsAreOneJSONLineWithJSON(t *testing.T) {
 	if err := json.Unmarshal(errOut.Bytes(), &e); err != nil {
 		t.Fatal(err)
 	}
-	if e.MessageType != "exit_error" || e.Code != exitNotFound || e.Name != wire.ErrNoCluster || e.Hint == "" || e.Message == "" {
+	if e.MessageType != "exit_error" || e.Code != exitNoSpace || e.Name != wire.ErrNoSpace || e.Hint == "" || e.Message == "" {
 		t.Errorf("got %+v", e)
 	}
 }
