@@ -17,6 +17,13 @@ type hdrCopy struct {
 	tree object
 }
 
+// same tells whether two copies are of one header: all but place and salt.
+func (h *hdrCopy) same(o *hdrCopy) bool {
+	a, b := *h.bin, *o.bin
+	a.offset, a.salt = b.offset, b.salt
+	return a == b && bytes.Equal(h.area, o.area)
+}
+
 // copies are both copies of a header as found; a bad one is nil, with the
 // reason. best is the intact one with the higher sequence id.
 type copies struct {
@@ -25,7 +32,7 @@ type copies struct {
 	best int
 }
 
-// copyNames are the words for the two copies in messages.
+// copyName is the word for a copy in messages.
 func copyName(i int) string { return [...]string{"primary", "secondary"}[i] }
 
 // readCopy reads and checks the copy at off. The error wraps ErrNotLUKS when
@@ -113,8 +120,7 @@ func worst(a, b error) error {
 
 // current tells whether copy i holds what the best one holds.
 func (c *copies) current(i int) bool {
-	b := c.copy[c.best]
-	return c.copy[i] != nil && c.copy[i].bin.seq == b.bin.seq && bytes.Equal(c.copy[i].area, b.area)
+	return c.copy[i] != nil && c.copy[i].same(c.copy[c.best])
 }
 
 // warnings says what is wrong with the copy that is not the best.
@@ -130,9 +136,9 @@ func (c *copies) warnings() []string {
 		copyName(i), c.copy[i].bin.seq, c.copy[c.best].bin.seq)}
 }
 
-// write writes a header to both copies, first to the one that may be
-// lost: not the best, and the primary when both are good. A flush between them keeps at
-// least one intact and durable at any time.
+// write writes a header to both copies, first to the one that may be lost: the
+// primary, unless only the primary is up to date. The flush between them keeps
+// one copy intact and durable at any time (TestEveryCrashLeavesAHeader).
 func (c *copies) write(ctx context.Context, dev blockdev.Device, bin binHeader, area []byte, rnd io.Reader) error {
 	first := 0
 	if c.best == 0 && c.copy[0] != nil && !c.current(1) {

@@ -18,6 +18,9 @@
 // lost, is made durable, and then goes to the other, so that at any moment at
 // least one whole copy of the old or the new header is on the disk.
 //
+// After an error from a method that writes, the disk holds the old or the new
+// header: Read tells which, and the change can be tried again.
+//
 // What is not understood is either kept (tokens, JSON members, flags) or
 // refused with ErrUnsupported (requirements, ciphers); nothing is dropped.
 // LUKS1 is never written.

@@ -180,6 +180,24 @@ func TestHeaderWithoutKeyslotsTakesCryptsetupKeys(t *testing.T) {
 	readFile(t, path, func(dev blockdev.Device, h *Header) { wantKey(t, dev, h, testPass, testKey(64, 1)) })
 }
 
+func TestCryptsetupOpensOurAES128(t *testing.T) {
+	needTool(t, "cryptsetup")
+	ctx, dir := context.Background(), t.TempDir()
+	key := testKey(32, 5)
+	dev := blockdev.NewMem(20 << 20)
+	h, err := Format(ctx, dev, key, Options{SectorSize: 2048})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := h.AddKeyslot(ctx, dev, key, []byte(testPass), FastKDF()); err != nil {
+		t.Fatal(err)
+	}
+	path := newFile(t, dir, "ours", contents(t, dev, 0, 20<<20), 0)
+	if got := dumpKey(t, path, newFile(t, dir, "pw", []byte(testPass), 0)); !bytes.Equal(got, key) {
+		t.Error("cryptsetup found another volume key")
+	}
+}
+
 // TestBothEditOneHeader lets cryptsetup and this package take turns on a file.
 func TestBothEditOneHeader(t *testing.T) {
 	needTool(t, "cryptsetup")

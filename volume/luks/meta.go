@@ -59,11 +59,11 @@ func parseMeta(tree object, hdrSize int64) (*meta, error) {
 	f.each("segments", maxSegments, func(id int, o fields) { m.segments = append(m.segments, parseSegment(id, o)) })
 	f.each("digests", maxKeyslots, func(id int, o fields) { m.digests = append(m.digests, parseDigest(id, o)) })
 	f.each("tokens", maxKeyslots, func(_ int, o fields) { m.parseToken(o) })
+	if m.requirement != "" { // before err: it may be the reason for it
+		return nil, fmt.Errorf("%w: the header requires %q; finish that with cryptsetup first", ErrUnsupported, m.requirement)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if m.requirement != "" {
-		return nil, fmt.Errorf("%w: the header requires %q; finish that with cryptsetup first", ErrUnsupported, m.requirement)
 	}
 	return m, m.checkAreas(hdrSize)
 }

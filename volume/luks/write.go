@@ -167,7 +167,7 @@ func (h *Header) begin(ctx context.Context, dev blockdev.Device) (*update, error
 		return nil, err
 	}
 	best := c.copy[c.best]
-	if best.bin.seq != h.Epoch || best.bin.uuid != h.UUID || string(best.area) != string(h.area) {
+	if !best.same(&hdrCopy{bin: &h.bin, area: h.area}) {
 		return nil, ErrChanged
 	}
 	return &update{dev: dev, copies: c, bin: *best.bin, tree: cloneTree(h.tree).(object), rand: h.rand}, nil
