@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 
@@ -10,10 +11,6 @@ import (
 // statusBytes is the longest payload of a status chunk: MaxExtents extended
 // descriptors and what precedes them.
 const statusBytes = 8 + 16*blockdev.MaxExtents
-
-// minHole is the shortest run of zeroes (bytes) sent as a hole; a shorter one
-// costs more than its bytes.
-const minHole = 4096
 
 // execute runs a valid request on the device and leaves the result in r.
 func (s *session) execute(ctx context.Context, r *request) error {
@@ -39,64 +36,69 @@ func (s *session) execute(ctx context.Context, r *request) error {
 	panic("nbd: command passed validation")
 }
 
-// read fills r.data, and says in r.segs which parts are holes.
+// read fills r.data, and says in r.segs which parts are sent as holes.
 func (s *session) read(ctx context.Context, r *request) error {
 	r.data = s.srv.pool.get(r.n)
-	if !s.sparse(r) || !s.findHoles(ctx, r) {
-		return s.dev.ReadAt(ctx, r.data.b[:r.n], r.off)
+	if err := s.dev.ReadAt(ctx, r.data.b[:r.n], r.off); err != nil {
+		return err
 	}
-	r.meta = s.srv.pool.get(maxChunks * maxHeaderBytes)
-	for _, g := range r.segs {
-		if g.zero {
-			continue
-		}
-		if err := s.dev.ReadAt(ctx, r.data.b[g.off:g.off+g.n], r.off+g.off); err != nil {
-			return err
-		}
+	if s.mode != modeSimple && r.n >= sparseBytes && r.flags&flagDF == 0 && r.findZeroes() {
+		r.meta = s.srv.pool.get(maxChunks * maxHeaderBytes)
 	}
 	return nil
 }
 
-// sparse says whether a read may be answered with holes.
-func (s *session) sparse(r *request) bool {
-	return s.mode != modeSimple && s.info.CanExtents && r.n >= sparseBytes && r.flags&flagDF == 0
+// zeroBlock is what a block of zeroes is compared with.
+var zeroBlock [holeStepBytes]byte
+
+// findZeroes fills r.segs with the runs of zeroes and of data in r.data;
+// false: there is no run worth a hole. The data itself is asked, not the
+// device's extents: looking for the end of a run costs some file systems
+// milliseconds, and an encrypted volume has zeroes where nothing below knows.
+func (r *request) findZeroes() bool {
+	p := r.data.b[:r.n]
+	n := holeStepBytes - r.off%holeStepBytes // to the device's next block
+	for at := int64(0); at < r.n; at, n = at+n, holeStepBytes {
+		n = min(n, r.n-at)
+		r.addBlock(at, n, bytes.Equal(p[at:at+n], zeroBlock[:n]))
+	}
+	r.endHole(0)
+	if len(r.segs) > 1 || r.segs[0].zero {
+		return true
+	}
+	r.segs = r.segs[:0]
+	return false
 }
 
-// findHoles fills r.segs; false: there are no holes, or none could be found.
-func (s *session) findHoles(ctx context.Context, r *request) bool {
-	extents, err := s.dev.Extents(ctx, r.off, r.n)
-	if err != nil {
-		return false
-	}
-	holes := false
-	at := int64(0)
-	for _, e := range extents {
-		n := min(e.Len, r.n-at)
-		if n <= 0 || len(r.segs) >= maxChunks-1 {
-			break
-		}
-		zero := e.Zero && n >= minHole
-		holes = holes || zero
-		r.addSegment(at, n, zero)
-		at += n
-	}
-	if !holes {
-		r.segs = r.segs[:0]
-		return false
-	}
-	if at < r.n {
-		r.addSegment(at, r.n-at, false)
-	}
-	return true
-}
-
-// addSegment appends a segment, or lengthens the last one of the same kind.
-func (r *request) addSegment(off, n int64, zero bool) {
-	if k := len(r.segs) - 1; k >= 0 && r.segs[k].zero == zero {
+// addBlock adds a block of zeroes or of data to the segments. They alternate,
+// and when there are enough of them the rest is data.
+func (r *request) addBlock(off, n int64, zero bool) {
+	k := len(r.segs) - 1
+	zero = zero && (k < maxChunks-2 || r.segs[k].zero)
+	switch {
+	case k < 0 || (zero && !r.segs[k].zero):
+		r.segs = append(r.segs, segment{off, n, zero})
+	case zero == r.segs[k].zero:
 		r.segs[k].n += n
-		return
+	case !r.endHole(n):
+		r.segs = append(r.segs, segment{off, n, false})
 	}
-	r.segs = append(r.segs, segment{off, n, zero})
+}
+
+// endHole makes data of the last segment if that is a hole too short to be
+// worth it, together with n bytes of data that follow; false: it stays.
+func (r *request) endHole(n int64) bool {
+	k := len(r.segs) - 1
+	if !r.segs[k].zero || r.segs[k].n >= minHole {
+		return false
+	}
+	if k > 0 {
+		n += r.segs[k].n
+		r.segs, k = r.segs[:k], k-1
+	}
+	r.segs[k].n += n
+	r.segs[k].zero = false
+	return true
 }
 
 // cache reads the range and forgets it, so that what is below has it at hand.

@@ -99,7 +99,9 @@ const (
 	inlineLimit        = 60 * time.Microsecond // average time of a request below which the device counts as fast
 	batchReplies       = 16                    // replies gathered before a write; more makes the client wait for its first
 	batchBytes         = 128 << 10             // bytes of replies gathered before a write
-	sparseBytes        = 64 << 10              // bytes; smaller reads are not worth asking for holes
+	sparseBytes        = 64 << 10              // bytes; smaller reads are not looked through for zeroes
+	holeStepBytes      = 4 << 10               // bytes; zeroes are looked for in such blocks
+	minHole            = 16 << 10              // bytes; a shorter run of zeroes is cheaper as data
 	maxChunks          = 64                    // chunks of one sparse read
 	cacheStepBytes     = 1 << 20               // bytes read at once for CACHE
 	maxCacheBytes      = maxPayloadBytes       // bytes one CACHE reads ahead; more would push out what it just read

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"lockplate/blockdev"
@@ -341,4 +342,40 @@ func TestManyRequestsAtOnce(t *testing.T) {
 			t.Errorf("last block % x", data)
 		}
 	})
+}
+
+// TestFindZeroes compares the segments with the data, for random mixtures.
+func TestFindZeroes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	found := 0
+	for range 300 {
+		n := 1 + rnd.IntN(4<<20)
+		p := make([]byte, n)
+		for off := 0; off < n; off += 1 + rnd.IntN(200_000) {
+			for i := off; i < min(n, off+rnd.IntN(60_000)); i++ {
+				p[i] = 1
+			}
+		}
+		r := request{off: rnd.Int64N(1 << 30), n: int64(n), data: &buffer{b: p}}
+		if !r.findZeroes() {
+			continue
+		}
+		at := int64(0)
+		for i, g := range r.segs {
+			if g.off != at || g.n <= 0 || (i > 0 && g.zero == r.segs[i-1].zero) {
+				t.Fatalf("segments %v", r.segs)
+			}
+			if g.zero && (g.n < minHole || bytes.IndexByte(p[g.off:g.off+g.n], 1) >= 0) {
+				t.Fatalf("segment %v is no hole", g)
+			}
+			at += g.n
+			found++
+		}
+		if at != int64(n) || len(r.segs) > maxChunks {
+			t.Fatalf("%d segments of %d bytes for %d", len(r.segs), at, n)
+		}
+	}
+	if found == 0 {
+		t.Error("no hole in any mixture")
+	}
 }
