@@ -15,12 +15,13 @@ const redacted = "[secret]"
 // "[secret]" and refuses to be marshalled. It has one owner, who calls Destroy.
 type Secret struct{ s *slot }
 
-// slot is behind a pointer so that printing a copied Secret, or a struct with
-// one in it, shows an address and no byte.
+// slot has no slice of the secret in it, and is behind a pointer: where package
+// fmt cannot call our methods, as on unexported fields, it follows one pointer
+// and prints what it finds there.
 type slot struct {
 	mu    sync.Mutex
 	block block
-	b     []byte // nil once destroyed
+	n     int // bytes; 0 once destroyed
 }
 
 // newSecret returns n zero bytes.
@@ -29,7 +30,7 @@ func newSecret(n int) (*Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Secret{&slot{block: b, b: b.bytes(n)}}, nil
+	return &Secret{&slot{block: b, n: n}}, nil
 }
 
 // NewSecret copies b, 1 byte to 64 KiB, to locked memory and wipes b, whether it
@@ -40,7 +41,7 @@ func NewSecret(b []byte) (*Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	copy(s.s.b, b)
+	copy(s.Bytes(), b)
 	return s, nil
 }
 
@@ -50,7 +51,7 @@ func RandomSecret(rand io.Reader, n int) (*Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.ReadFull(rand, s.s.b); err != nil {
+	if _, err := io.ReadFull(rand, s.Bytes()); err != nil {
 		s.Destroy()
 		return nil, fmt.Errorf("read random bytes: %w", err)
 	}
@@ -62,7 +63,10 @@ func RandomSecret(rand io.Reader, n int) (*Secret, error) {
 func (s *Secret) Bytes() []byte {
 	s.s.mu.Lock()
 	defer s.s.mu.Unlock()
-	return s.s.b
+	if s.s.n == 0 {
+		return nil
+	}
+	return s.s.block.bytes(s.s.n)
 }
 
 // Len is the number of bytes, 0 after Destroy.
@@ -82,33 +86,33 @@ func (s *Secret) Destroy() {
 	}
 	s.s.mu.Lock()
 	defer s.s.mu.Unlock()
-	if s.s.b == nil {
+	if s.s.n == 0 {
 		return
 	}
-	s.s.b = nil
+	s.s.n = 0
 	locked.free(s.s.block)
 }
 
 // String, and the methods below, keep the bytes out of output of any kind.
-func (s *Secret) String() string { return redacted }
+func (s Secret) String() string { return redacted }
 
 // GoString is for %#v.
-func (s *Secret) GoString() string { return redacted }
+func (s Secret) GoString() string { return redacted }
 
 // Format is for every verb of fmt, %x among them.
-func (s *Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 // LogValue is for log/slog.
-func (s *Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalJSON refuses.
-func (s *Secret) MarshalJSON() ([]byte, error) { return nil, ErrMarshal }
+func (s Secret) MarshalJSON() ([]byte, error) { return nil, ErrMarshal }
 
 // MarshalText refuses.
-func (s *Secret) MarshalText() ([]byte, error) { return nil, ErrMarshal }
+func (s Secret) MarshalText() ([]byte, error) { return nil, ErrMarshal }
 
 // MarshalBinary refuses.
-func (s *Secret) MarshalBinary() ([]byte, error) { return nil, ErrMarshal }
+func (s Secret) MarshalBinary() ([]byte, error) { return nil, ErrMarshal }
 
 // GobEncode refuses.
-func (s *Secret) GobEncode() ([]byte, error) { return nil, ErrMarshal }
+func (s Secret) GobEncode() ([]byte, error) { return nil, ErrMarshal }

@@ -18,7 +18,8 @@ type KeySource interface {
 	Create(ctx context.Context, s Spec) (Ref, error)
 	// Fetch returns the key; the caller destroys it. ErrNotFound.
 	Fetch(ctx context.Context, r Ref) (*Secret, error)
-	// Retire makes the key unusable. One that is gone is no error.
+	// Retire ends the key's use; by the source's policy it can be fetched
+	// afterwards or not. One that is gone is no error.
 	Retire(ctx context.Context, r Ref) error
 	// Check proves reach, trust and function without leaving anything behind;
 	// the error names the step that failed.
@@ -123,7 +124,7 @@ func (s *InternalSource) Fetch(ctx context.Context, r Ref) (*Secret, error) {
 	return key, nil
 }
 
-// Retire implements KeySource. The file may keep the sealed bytes in a free
+// Retire implements KeySource: the key cannot be fetched any more. The file may keep the sealed bytes in a free
 // page until it is used again; they are worth what the sealer is worth.
 func (s *InternalSource) Retire(ctx context.Context, r Ref) error {
 	return s.Store.Update(ctx, func(tx store.Tx) error { return tx.Delete(prefixSealed + r.ID) })
