@@ -93,6 +93,7 @@ const (
 	maxQueries         = 64                    // meta context queries in one option; we have one context
 	maxWorkers         = 16                    // goroutines of one connection that run requests; as nbdkit and qemu-nbd
 	inputBytes         = 64 << 10              // bytes read at once; thousands of headers, or 15 writes of 4 KiB
+	unixSendBytes      = 1 << 20               // bytes a unix socket holds; fewer hand-overs between the two ends
 	tlsInputBytes      = 4 << 10               // bytes read at once over TLS, held while idle; a record is kept by crypto/tls
 	gatherBytes        = 64 << 10              // bytes gathered for one write where there is no writev
 	inlineBytes        = 32 << 10              // bytes; requests up to this size run in the reader while the device is fast

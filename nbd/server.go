@@ -173,8 +173,13 @@ func (s *Server) forget(c *conn) {
 	s.mu.Unlock()
 }
 
-// setSocketOptions sends small replies at once and notices dead peers.
+// setSocketOptions sends small replies at once, lets a unix socket hold more
+// than its default (TCP grows its buffer itself), and notices dead peers.
+// None of it is needed, so that errors do not matter.
 func setSocketOptions(nc net.Conn) {
+	if u, ok := nc.(*net.UnixConn); ok {
+		u.SetWriteBuffer(unixSendBytes)
+	}
 	if t, ok := nc.(*net.TCPConn); ok {
 		t.SetNoDelay(true)
 		t.SetKeepAliveConfig(net.KeepAliveConfig{
