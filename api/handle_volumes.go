@@ -17,7 +17,7 @@ func (s *Server) createVolume(ctx context.Context, _ identity, p *wire.CreateVol
 		return wire.CreateVolumeResult{}, err
 	}
 	v, err := s.cluster.CreateVolume(ctx, cluster.CreateVolume{
-		Name: p.Name, AccountID: int64(p.AccountID), Size: int64(p.TotalSize), Emulate512: p.Enable512e,
+		Name: p.Name, AccountID: int64(p.AccountID), Size: int64(p.TotalSize), Emulate512: p.Enable512e == nil || *p.Enable512e,
 		Access: cluster.Access(p.Access), DriveID: int64(p.DriveID), Detached: p.DetachedHeader,
 		Discard: p.Discard, SectorSize: int(p.SectorSize), Attributes: p.Attributes,
 		Passphrase: p.RecoveryPassphrase, PassphraseKDF: p.RecoveryKDF,

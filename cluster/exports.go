@@ -47,9 +47,11 @@ func (e *Exports) Open(_ context.Context, name string) (blockdev.Device, error) 
 	return h, nil
 }
 
-// exportInfo is the shape a client is told.
+// exportInfo is the shape a client is told. A volume takes requests of any
+// alignment, and says so unless it was made for clients of 4096-byte sectors:
+// some clients refuse to send what is finer than the sector they are told.
 func exportInfo(i blockdev.Info, r *volumeRecord) blockdev.Info {
-	i.LogicalSector = 512
+	i.LogicalSector = 1
 	if !r.Emulate512 && i.Size%4096 == 0 {
 		i.LogicalSector = 4096
 	}

@@ -20,6 +20,7 @@ type stack struct {
 	hdr      blockdev.Device             // device with the header; closed with the stack if detached
 	detached bool
 	sector   int
+	keyBits  int
 }
 
 // close flushes, waits for requests in flight and closes.
@@ -111,7 +112,7 @@ func (v *liveVolume) status() Volume {
 	if s := v.stack.Load(); s != nil {
 		out.SectorSize = s.sector
 		if h := s.header.Load(); h != nil {
-			out.Cipher, out.KeyBits, out.RecoveryKeys = h.Cipher, h.KeyBytes*8, len(h.Keyslots)
+			out.Cipher, out.KeyBits, out.RecoveryKeys = h.Cipher, s.keyBits, len(h.Keyslots)
 		}
 	}
 	return out

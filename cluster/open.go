@@ -179,10 +179,11 @@ func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data
 	if err != nil {
 		return nil, fmt.Errorf("data image: %w", err)
 	}
-	sectors, err := c.sectors(ctx, h, r)
+	sectors, keyBits, err := c.sectors(ctx, h, r)
 	if err != nil {
 		return nil, err
 	}
+	s.keyBits = keyBits
 	s.header.Store(h)
 	s.sector = h.SectorSize
 	return segment(data, h.DataOffset, r.Size, sectors, opt)
@@ -221,16 +222,17 @@ func (c *Cluster) readHeader(ctx context.Context, hdr blockdev.Device, r *volume
 
 // sectors fetches the data key and makes the cipher. The key leaves locked
 // memory only as the cipher's key schedule.
-func (c *Cluster) sectors(ctx context.Context, h *luks.Header, r *volumeRecord) (cipher.Sectors, error) {
+func (c *Cluster) sectors(ctx context.Context, h *luks.Header, r *volumeRecord) (s cipher.Sectors, keyBits int, err error) {
 	key, err := c.keys.DataKey(ctx, r.UUID)
 	if err != nil {
-		return nil, fmt.Errorf("data key: %w", err)
+		return nil, 0, fmt.Errorf("data key: %w", err)
 	}
 	defer key.Destroy()
 	if err := h.VerifyKey(key.Bytes()); err != nil {
-		return nil, fmt.Errorf("data key: %w", err)
+		return nil, 0, fmt.Errorf("data key: %w", err)
 	}
-	return h.Sectors(key.Bytes())
+	s, err = h.Sectors(key.Bytes())
+	return s, key.Len() * 8, err
 }
 
 // background tries again what failed and purges deleted volumes whose time has

@@ -108,7 +108,7 @@ type Volume struct {
 	AccountID      int64
 	Size           int64 // bytes a client sees
 	SectorSize     int   // of the cipher
-	Emulate512     bool  // clients are told 512-byte sectors
+	Emulate512     bool  // clients may use any alignment, else they are told 4096-byte sectors
 	Access         Access
 	State          VolumeState
 	Reason         string // why it is not online, with the way out
@@ -119,7 +119,7 @@ type Volume struct {
 	Path           string // file or device with the data
 	HeaderPath     string // where the LUKS2 header is, if not in Path
 	HeaderDriveID  int64  // metadata drive with the detached header, 0 = attached
-	Discard        string // zero, pass, off
+	Discard        string // off, pass, zero
 	RecoveryKeys   int    // keyslots that open it without lockplate
 	Adopted        bool   // made elsewhere and taken over
 	Created        time.Time
@@ -137,7 +137,7 @@ type CreateVolume struct {
 	Access        Access
 	DriveID       int64  // 0 = the active drive with the most free space
 	Detached      bool   // LUKS2 header on a metadata drive
-	Discard       string // zero (default), pass, off
+	Discard       string // off (default), pass, zero
 	SectorSize    int    // 0 = as the drive does best
 	Attributes    map[string]any
 	Passphrase    []byte // optional recovery passphrase; wiped

@@ -11,14 +11,14 @@ type CreateVolumeParams struct {
 	Name       string         `json:"name" param:"required"` // 1-64 characters
 	AccountID  Int            `json:"accountID,omitempty"`   // default 1
 	TotalSize  Int            `json:"totalSize" param:"required"`
-	Enable512e bool           `json:"enable512e,omitempty"`
-	Access     string         `json:"access,omitempty"` // readWrite (default), readOnly, locked
+	Enable512e *bool          `json:"enable512e,omitempty"` // default true: any alignment; false: 4096-byte sectors
+	Access     string         `json:"access,omitempty"`     // readWrite (default), readOnly, locked
 	Attributes map[string]any `json:"attributes,omitempty"`
 
 	// Extensions.
 	DriveID            Int      `json:"driveID,omitempty"` // default: the drive with the most space
 	DetachedHeader     bool     `json:"detachedHeader,omitempty"`
-	Discard            string   `json:"discard,omitempty"`    // zero (default), pass, off
+	Discard            string   `json:"discard,omitempty"`    // off (default), pass, zero
 	SectorSize         Int      `json:"sectorSize,omitempty"` // 512, 4096; default: as the drive does best
 	RecoveryPassphrase Password `json:"recoveryPassphrase,omitempty"`
 	RecoveryKDF        string   `json:"recoveryKDF,omitempty"` // argon2id (default), pbkdf2
