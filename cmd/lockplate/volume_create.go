@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -36,7 +35,7 @@ passphrase, so that any Linux host opens it with cryptsetup and without lockplat
 			defer p.RecoveryPassphrase.Wipe()
 			r, err := call[wire.CreateVolumeResult](c.Context(), a, wire.MethodCreateVolume, p)
 			if err != nil {
-				return fmt.Errorf("create volume %s: %w", args[0], err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { volumeTable(w, []wire.Volume{r.Value.Volume}) })
 		},
@@ -50,10 +49,10 @@ func (f *createFlags) register(a *app, c *cobra.Command) {
 	fs.Var(&f.size, "size", "size, rounded up to whole MiB: 512M, 10G, 1.5T")
 	fs.StringVar(&f.drive, "drive", "", "drive, by number or address (default the one with the most space)")
 	fs.StringVar(&f.header, "header", "attached", "where the LUKS2 header is: attached, detached (on a metadata drive)")
-	fs.StringVar(&f.discard, "discard", "", "what a trimmed range becomes: zero (default), pass, off")
+	fs.StringVar(&f.discard, "discard", "", "what a trim does: off (default) nothing, pass frees the space, zero writes encrypted zeroes")
 	fs.StringVar(&f.access, "access", "", "readWrite (default), readOnly, locked")
 	fs.IntVar(&f.sectorSize, "sector-size", 0, "bytes in a sector of the cipher: 512, 4096 (default as the drive does best)")
-	fs.BoolVar(&f.emulate512, "512e", false, "tell clients of 512-byte sectors")
+	fs.BoolVar(&f.emulate512, "512e", true, "take requests of any alignment; =false tells clients of 4096-byte sectors")
 	fs.BoolVar(&f.recovery, "recovery", false, "add a recovery passphrase, asked for or from --passphrase-file")
 	fs.StringVar(&f.kdf, "kdf", "", "key derivation of the recovery passphrase: argon2id (default), pbkdf2")
 	f.passphrase.register(fs, "passphrase", "recovery passphrase")
@@ -71,7 +70,7 @@ func (f *createFlags) register(a *app, c *cobra.Command) {
 
 func (a *app) createParams(ctx context.Context, name string, f *createFlags) (wire.CreateVolumeParams, error) {
 	p := wire.CreateVolumeParams{
-		Name: name, TotalSize: wire.Int(f.size), Enable512e: f.emulate512, Access: f.access,
+		Name: name, TotalSize: wire.Int(f.size), Enable512e: &f.emulate512, Access: f.access,
 		Discard: f.discard, SectorSize: wire.Int(f.sectorSize), RecoveryKDF: f.kdf,
 	}
 	switch f.header {

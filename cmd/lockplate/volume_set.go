@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,7 @@ func (a *app) volumeSetCommand() *cobra.Command {
 			p.VolumeID = wire.Int(v.VolumeID)
 			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodModifyVolume, p)
 			if err != nil {
-				return fmt.Errorf("change volume %s: %w", v.Name, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { volumeTable(w, []wire.Volume{r.Value.Volume}) })
 		},
@@ -41,8 +40,8 @@ func (a *app) volumeSetCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&name, "name", "", "new name")
 	f.StringVar(&access, "access", "", "readWrite, readOnly, locked (nobody may attach)")
-	f.StringVar(&discard, "discard", "", "what a trimmed range becomes: zero, pass, off")
-	f.BoolVar(&emulate512, "512e", false, "tell clients of 512-byte sectors")
+	f.StringVar(&discard, "discard", "", "what a trim does: off nothing, pass frees the space, zero writes encrypted zeroes")
+	f.BoolVar(&emulate512, "512e", true, "take requests of any alignment; =false tells clients of 4096-byte sectors")
 	completeFlag(c, "access", oneOf("readWrite", "readOnly", "locked"))
 	completeFlag(c, "discard", oneOf("zero", "pass", "off"))
 	return c
