@@ -9,20 +9,29 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, sector := range []int{0, 512, 4096} {
-		for _, align := range []int{1, 512, 4096} {
-			for _, o := range []Options{
-				{Discard: DiscardZero}, {Discard: DiscardPass}, {Discard: DiscardOff, Emulate512: true}, {ReadOnly: true},
-			} {
-				name := fmt.Sprintf("sector%d/align%d/%s,ro=%v", sector, align, o.Discard, o.ReadOnly)
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					blockdevtest.TestDevice(t, func(t *testing.T) blockdev.Device {
-						return mustOpen(t, newLower(4<<20, align), sector, o)
-					})
-				})
-			}
-		}
+	for _, c := range []struct {
+		sector, align int
+		o             Options
+	}{
+		{0, 1, Options{Discard: DiscardZero}},
+		{0, 512, Options{Discard: DiscardPass}},
+		{0, 4096, Options{Discard: DiscardOff}},
+		{0, 4096, Options{Discard: DiscardZero, ReadOnly: true}},
+		{512, 1, Options{Discard: DiscardPass}},
+		{512, 512, Options{Discard: DiscardZero}},
+		{512, 4096, Options{Discard: DiscardPass}},
+		{4096, 1, Options{Discard: DiscardOff, Emulate512: true}},
+		{4096, 512, Options{Discard: DiscardPass}},
+		{4096, 4096, Options{Discard: DiscardZero}},
+		{4096, 512, Options{Discard: DiscardPass, ReadOnly: true}},
+	} {
+		name := fmt.Sprintf("sector%d/align%d/%s,ro=%v", c.sector, c.align, c.o.Discard, c.o.ReadOnly)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			blockdevtest.TestDevice(t, func(t *testing.T) blockdev.Device {
+				return mustOpen(t, newLower(2<<20, c.align), c.sector, c.o)
+			})
+		})
 	}
 }
 

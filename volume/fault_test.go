@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -109,10 +110,17 @@ func TestFirstErrorOfALargeRequestWins(t *testing.T) {
 	low := newLower(4<<20, 1)
 	v := mustOpen(t, low, 4096, Options{})
 	for range 50 {
-		low.hook = func(_ string, off, _ int64) error { return fmt.Errorf("at %d", off) }
+		var begun atomic.Int64
+		low.hook = func(_ string, off, _ int64) error {
+			begun.Add(1)
+			return fmt.Errorf("at %d", off)
+		}
 		err := v.ReadAt(t.Context(), make([]byte, 2<<20), 1<<20)
 		if err == nil || err.Error() != fmt.Sprintf("at %d", 1<<20) {
 			t.Fatalf("error %v, want that of the first chunk", err)
+		}
+		if n := begun.Load(); n > 1+v.maxHelp {
+			t.Fatalf("%d chunks were begun, though each failed", n)
 		}
 	}
 }

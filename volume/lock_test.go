@@ -109,6 +109,23 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A grant that nobody took must not be taken for the next one.
+func TestGrantThatCameTooLateIsForgotten(t *testing.T) {
+	l := newLock()
+	first, _ := l.enqueue(0, 10, true, false)
+	gaveUp, wait := l.enqueue(0, 10, true, false)
+	if !wait {
+		t.Fatal("two spans hold one unit alone")
+	}
+	l.unlock(first) // grants
+	l.unlock(gaveUp)
+	for range 2 {
+		if s, _ := l.enqueue(0, 10, true, false); len(s.ready) != 0 {
+			t.Error("a reused span holds an old grant")
+		}
+	}
+}
+
 func assertIdle(t *testing.T, l *rangeLock) {
 	t.Helper()
 	l.mu.Lock()
