@@ -1,0 +1,142 @@
+package keymgr
+
+import (
+	"bytes"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"lockplate/store"
+	"lockplate/store/storetest"
+)
+
+// seed adds the golden records whose key has the prefix.
+func seed(f *testing.F, prefix string) {
+	f.Helper()
+	g := golden(f)
+	for _, k := range slices.Sorted(maps.Keys(g)) {
+		if strings.HasPrefix(k, prefix) {
+			f.Add(g[k])
+		}
+	}
+	f.Add([]byte{})
+}
+
+// FuzzPage parses pages; what passes is read in full, and changed.
+func FuzzPage(f *testing.F) {
+	seed(f, "wraps/")
+	w := &wrapper{key: must(newSecret(keyBytes))}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, key := range []string{pageKey(0), pageKey(7)} {
+			p, err := parsePage(key, b)
+			if err != nil {
+				continue
+			}
+			if pageKey(p.number()) != key || p.find(p.rec(p.count()-1).volume()) < 0 {
+				t.Fatalf("page %d passes for %s", p.number(), key)
+			}
+			if _, err := w.unwrap(p.rec(0)); err == nil {
+				t.Fatal("a key nobody wrapped")
+			}
+			n := p.count()
+			if q := p.add(bytes.Clone(p.rec(0))).dropLast(); q.count() != n || len(q) != len(b) {
+				t.Fatal("adding and dropping a record changes the page")
+			}
+		}
+	})
+}
+
+func must(s *Secret, err error) *Secret {
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// FuzzSealed parses sealed keys; costs of a passphrase must be within limits
+// before anything is spent on them.
+func FuzzSealed(f *testing.F) {
+	seed(f, "sealed/")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= headerBytes { // let the fuzzer past the checksum
+			copy(b[headerAAD:], checksum(b[:headerAAD], b[headerBytes:]))
+		}
+		h, ct, err := parseBlob(b)
+		if err != nil {
+			return
+		}
+		if h.kind == kindPassphrase && h.argon2.check() != nil {
+			t.Fatalf("costs %+v", h.argon2)
+		}
+		if !bytes.Equal(append(h.marshal(ct), ct...), b) {
+			t.Fatal("header does not marshal to what it was parsed from")
+		}
+	})
+}
+
+// FuzzMaster parses master key and sealer records.
+func FuzzMaster(f *testing.F) {
+	seed(f, "master/")
+	seed(f, "sealer")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = parseRecord(b, &sealerRecord{})
+		r, err := parseMaster(prefixMaster+"aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", b)
+		if err == nil && (r.proven() && len(r.kcv()) != kcvBytes || uuid.Validate(r.ID) != nil) {
+			t.Fatalf("record %+v passes", r)
+		}
+	})
+}
+
+// FuzzDump parses the plaintext of a backup and restores what passes.
+func FuzzDump(f *testing.F) {
+	f.Add(must0(hex.DecodeString(hex.EncodeToString([]byte(backupLabel)) + "000600000011" +
+		hex.EncodeToString([]byte("format"+store.Format)) + "0000" + "0000000000000001")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		recs, err := parseDump(b)
+		if err != nil {
+			return
+		}
+		st := newStore(t)
+		err = st.Update(t.Context(), func(tx store.Tx) error {
+			for _, c := range recs {
+				if err := tx.Put(c.Key, c.Value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(storetest.Dump(t, st)) != len(recs)-1 {
+			t.Fatalf("%d records pass, the store says %v", len(recs), err)
+		}
+		if again, err := dump(t.Context(), st); err != nil || !bytes.Equal(again, b) {
+			t.Fatal("dump differs after a restore")
+		}
+	})
+}
+
+func must0(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// FuzzBackup opens backups with hostile headers and chunks under a cheap
+// passphrase.
+func FuzzBackup(f *testing.F) {
+	seed(f, "backup")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= headerBytes {
+			b[6], b[8], b[9], b[10], b[11], b[12], b[13] = b[6]&3, 0, 0, 0, b[11]&1, 0, 0 // cheap costs only
+			copy(b[headerAAD:], checksum(b[:headerAAD], nil))
+		}
+		plain, err := readBackup(t.Context(), bytes.NewReader(b), []byte(backupPass))
+		if err == nil && !bytes.HasPrefix(plain, []byte(backupLabel)) {
+			t.Fatal("a backup nobody made")
+		}
+	})
+}
