@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -117,6 +118,16 @@ func (s *testServer) uri(export string) string {
 		return "nbd+unix:///" + export + "?socket=" + s.ln.Addr().String()
 	}
 	return "nbd://" + s.ln.Addr().String() + "/" + export
+}
+
+// await returns when a condition of the server holds.
+func (s *testServer) await(t testing.TB, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("the condition never came true")
+		}
+	}
 }
 
 // shortDir is a temporary directory whose name leaves room for a socket.

@@ -142,9 +142,7 @@ func TestTLSMatrix(t *testing.T) {
 				c.Close()
 				t.Fatal("allowed")
 			}
-			if err := s.Shutdown(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			s.await(t, func() bool { return testutil.CollectAndCount(s.metrics.tlsFailures) > 0 })
 			if got := testutil.ToFloat64(s.metrics.tlsFailures.WithLabelValues(row.reason)); got != 1 {
 				all, _ := reg.Gather()
 				t.Errorf("no failure %q counted; client: %v; metrics %v", row.reason, err, all)
@@ -251,9 +249,7 @@ func TestInjectedOptionsAreNotTaken(t *testing.T) {
 	if len(rest) > 7 {
 		t.Errorf("answered % x", rest)
 	}
-	if err := s.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s.await(t, func() bool { return testutil.CollectAndCount(s.metrics.tlsFailures) > 0 })
 	if got := testutil.ToFloat64(s.metrics.tlsFailures.WithLabelValues("not_tls")); got != 1 {
 		t.Errorf("%v failures counted", got)
 	}
