@@ -60,20 +60,16 @@ func newCertificates(cfg Config) *certificates {
 	return c
 }
 
-// load reads the pair for the first time, making it if need be.
-func (c *certificates) load() error {
+// reload reads the pair, making it if that is ours to do and there is none.
+// If it cannot be used the old one stays.
+func (c *certificates) reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.make {
 		if err := c.ensure(); err != nil {
 			return fmt.Errorf("make certificate: %w", err)
 		}
 	}
-	return c.reload()
-}
-
-// reload reads the pair; if it cannot be used the old one stays.
-func (c *certificates) reload() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	stamp, err := c.stat()
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)

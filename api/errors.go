@@ -8,29 +8,48 @@ import (
 	"lockplate/cluster"
 )
 
-// errorName pairs an error of the layers below with its name on the wire.
-type errorName struct {
-	err  error
-	name string
-}
-
-// errorNames is the one table from errors to names. The first match counts.
-func errorNames() []errorName {
-	return []errorName{
-		{cluster.ErrNoCluster, wire.ErrNoCluster},
-		{cluster.ErrClusterExists, wire.ErrClusterExists},
-		{cluster.ErrInUse, wire.ErrInUse},
-		{cluster.ErrDenied, wire.ErrPermissionDenied},
-		{cluster.ErrRateLimited, wire.ErrPermissionDenied},
-		{cluster.ErrLimit, wire.ErrExceededLimit},
-		{cluster.ErrState, wire.ErrNotPermitted},
-		{cluster.ErrClosed, wire.ErrRetry},
-		{context.DeadlineExceeded, wire.ErrRetry},
-		{context.Canceled, wire.ErrRetry},
+// causeName is the one table from causes of failure to names; "" has none.
+func causeName(cause error) string {
+	switch cause {
+	case cluster.ErrNoCluster:
+		return wire.ErrNoCluster
+	case cluster.ErrClusterExists:
+		return wire.ErrClusterExists
+	case cluster.ErrExists:
+		return wire.ErrAlreadyExists
+	case cluster.ErrNotExist:
+		return wire.ErrNotFound
+	case cluster.ErrInUse, cluster.ErrStateBusy:
+		return wire.ErrInUse
+	case cluster.ErrDenied, cluster.ErrRateLimited:
+		return wire.ErrPermissionDenied
+	case cluster.ErrLimit:
+		return wire.ErrExceededLimit
+	case cluster.ErrInvalid:
+		return wire.ErrInvalidParameter
+	case cluster.ErrState:
+		return wire.ErrNotPermitted
+	case cluster.ErrNoSpace:
+		return wire.ErrNoSpace
+	case cluster.ErrReadOnly:
+		return wire.ErrReadOnly
+	case cluster.ErrPassphrase:
+		return wire.ErrWrongPassphrase
+	case cluster.ErrKey:
+		return wire.ErrWrongKey
+	case cluster.ErrKeyMissing:
+		return wire.ErrKeyUnavailable
+	case cluster.ErrDamaged:
+		return wire.ErrIntegrity
+	case cluster.ErrUnsupported:
+		return wire.ErrUnsupportedFormat
+	case cluster.ErrClosed:
+		return wire.ErrRetry
 	}
+	return ""
 }
 
-// notFoundNames maps NotFoundError.Kind.
+// notFoundName maps NotFoundError.Kind.
 func notFoundName(kind string) string {
 	switch kind {
 	case "volume":
@@ -63,10 +82,11 @@ func wireError(err error) *wire.Error {
 	if e := (*cluster.InvalidError)(nil); errors.As(err, &e) {
 		return fail(wire.ErrInvalidParameter, "%v", err)
 	}
-	for _, m := range errorNames() {
-		if errors.Is(err, m.err) {
-			return fail(m.name, "%v", err)
-		}
+	if name := causeName(cluster.Cause(err)); name != "" {
+		return fail(name, "%v", err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fail(wire.ErrRetry, "%v: it took too long, or the client went away; look before you try again", err)
 	}
 	return fail(wire.ErrInternal, "%v", err)
 }

@@ -96,7 +96,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 // ServeTLS serves HTTPS on ln until Shutdown, which makes it return nil. It
 // closes ln.
 func (s *Server) ServeTLS(ln net.Listener) error {
-	if err := s.certs.load(); err != nil {
+	if err := s.certs.reload(); err != nil {
 		ln.Close()
 		return err
 	}
@@ -114,7 +114,8 @@ func (s *Server) ServeUnix(ln net.Listener) error {
 	return s.local.serve(ln, func(l net.Listener) net.Listener { return l })
 }
 
-// Reload reads the certificate files again. A pair that cannot be used leaves
+// Reload reads the certificate files (again), and makes the self-signed pair
+// if there is none: called before ServeTLS it is there when it returns. A pair that cannot be used leaves
 // the old one in place and is an error. Changed files are noticed by
 // themselves too, at the next connection.
 func (s *Server) Reload() error { return s.certs.reload() }

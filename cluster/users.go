@@ -60,7 +60,8 @@ func newUsers(st store.Store, now func() time.Time, rand io.Reader) *users {
 }
 
 // AddUser makes a user and wipes password. Names are unique, case counts.
-// Errors: InvalidError, ErrLimit.
+// Errors:
+// InvalidError, ErrExists, ErrLimit.
 func (c *Cluster) AddUser(ctx context.Context, name string, password []byte, roles []Role, attrs map[string]any) (User, error) {
 	if _, err := c.require(); err != nil {
 		return User{}, err
@@ -132,7 +133,7 @@ func (u *users) insert(tx store.Tx, rec *userRecord) error {
 	}
 	for i := range all {
 		if all[i].Name == rec.Name {
-			return &InvalidError{"username", "is taken"}
+			return ErrExists
 		}
 	}
 	if rec.ID, err = nextID(tx, "user"); err != nil {
