@@ -2,7 +2,6 @@ package blockdev
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -101,11 +100,7 @@ func (d *rawDevice) pwriteFUA(p []byte, off int64) error {
 		case unsupported(err):
 			d.noDSync.Store(true)
 		case err != nil:
-			err = d.fail("write", off, int64(len(p)), err)
-			if errors.Is(err, unix.EIO) {
-				d.poison(err)
-			}
-			return err
+			return d.failFUA(p, off, err)
 		default:
 			p, off = p[n:], off+int64(n)
 		}
@@ -117,6 +112,17 @@ func (d *rawDevice) pwriteFUA(p []byte, off int64) error {
 		return err
 	}
 	return d.sync()
+}
+
+// failFUA words an error of RWF_DSYNC and finds out where it came from: if a
+// plain write of the same bytes goes through, it was the flush that failed, and
+// with it perhaps other requests' data.
+func (d *rawDevice) failFUA(p []byte, off int64, err error) error {
+	err = d.fail("write", off, int64(len(p)), err)
+	if _, again := unix.Pwrite(d.fd, p, off); again == nil {
+		d.poison(err)
+	}
+	return err
 }
 
 // pwriteDSync is pwritev2 of one buffer. The wrapper in x/sys takes a slice of
