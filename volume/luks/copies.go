@@ -35,17 +35,23 @@ type copies struct {
 // copyName is the word for a copy in messages.
 func copyName(i int) string { return [...]string{"primary", "secondary"}[i] }
 
-// readCopy reads and checks the copy at off. The error wraps ErrNotLUKS when
+// readBin reads the binary header at off. The error wraps ErrNotLUKS when
 // there is no sign of one.
-func readCopy(ctx context.Context, dev blockdev.Device, off int64) (*hdrCopy, *binHeader, error) {
+func readBin(ctx context.Context, dev blockdev.Device, off int64) (*binHeader, error) {
 	p, err := readRange(ctx, dev, off, binSize)
 	if errors.Is(err, ErrTruncated) {
-		return nil, nil, fmt.Errorf("%w: no room for a header at %d", ErrNotLUKS, off)
+		return nil, fmt.Errorf("%w: no room for a header at %d", ErrNotLUKS, off)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	bin, err := parseBin(p, off)
+	return parseBin(p, off)
+}
+
+// readCopy reads and checks the copy at off. The binary header comes back even
+// if the rest is bad: it may say where the other copy is.
+func readCopy(ctx context.Context, dev blockdev.Device, off int64) (*hdrCopy, *binHeader, error) {
+	bin, err := readBin(ctx, dev, off)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,15 +113,19 @@ func secondaryOffsets(primary *hdrCopy, hint *binHeader) []int64 {
 // worst picks the error that tells more about two missing copies: anything
 // else than "not there", and a failing device before everything.
 func worst(a, b error) error {
-	for _, err := range []error{a, b} {
-		if !errors.Is(err, ErrNotLUKS) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) {
-			return err
-		}
-	}
-	if errors.Is(a, ErrNotLUKS) {
+	switch {
+	case !damage(a):
+		return a
+	case !damage(b), errors.Is(a, ErrNotLUKS):
 		return b
 	}
 	return a
+}
+
+// damage tells errors about the bytes of a copy from those of the device, and
+// from what is whole but not supported.
+func damage(err error) bool {
+	return errors.Is(err, ErrNotLUKS) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrTruncated)
 }
 
 // current tells whether copy i holds what the best one holds.
@@ -126,14 +136,18 @@ func (c *copies) current(i int) bool {
 // warnings says what is wrong with the copy that is not the best.
 func (c *copies) warnings() []string {
 	i := 1 - c.best
-	switch {
-	case c.current(i):
+	if c.current(i) {
 		return nil
-	case c.copy[i] == nil:
-		return []string{fmt.Sprintf("%s header copy is unusable (%v); it can be repaired from the other", copyName(i), c.err[i])}
 	}
-	return []string{fmt.Sprintf("%s header copy is not up to date (epoch %d, the other has %d); it can be repaired from the other",
-		copyName(i), c.copy[i].bin.seq, c.copy[c.best].bin.seq)}
+	return []string{fmt.Sprintf("%s header copy %s; it can be repaired from the other", copyName(i), c.fault(i))}
+}
+
+// fault says what is wrong with copy i.
+func (c *copies) fault(i int) string {
+	if c.copy[i] == nil {
+		return fmt.Sprintf("is unusable (%v)", c.err[i])
+	}
+	return fmt.Sprintf("is not up to date (epoch %d, the other has %d)", c.copy[i].bin.seq, c.copy[c.best].bin.seq)
 }
 
 // write writes a header to both copies, first to the one that may be lost: the

@@ -43,7 +43,7 @@ func at(tree object, path ...string) object {
 func TestUnknownMembersSurvive(t *testing.T) {
 	ctx := context.Background()
 	dev, h := newContainer(t, 20<<20, Options{Token: &Token{"c", "v", "d"}})
-	h = addSlot(t, dev, h, "first")
+	addSlot(t, dev, h, "first")
 	rewrite(t, dev, func(tree object) {
 		tree["future"] = object{"list": []any{json.Number("1"), nil, true, json.Number("1.50")}}
 		at(tree, "config")["flags"] = []any{"allow-discards", "unheard-of"}
@@ -214,7 +214,7 @@ func TestSegmentsThatCannotBeUsed(t *testing.T) {
 func TestSeveralSegmentsAndDigests(t *testing.T) {
 	ctx := context.Background()
 	dev, h := newContainer(t, 20<<20, Options{SegmentSize: 1 << 20})
-	h = addSlot(t, dev, addSlot(t, dev, h, "mine"), "unbound")
+	addSlot(t, dev, addSlot(t, dev, h, "mine"), "unbound")
 	rewrite(t, dev, func(tree object) {
 		next := cloneTree(at(tree, "segments", "0")).(object)
 		next["offset"], next["flags"] = decimal(17<<20), []any{"backup-final"}

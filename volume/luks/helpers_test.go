@@ -185,7 +185,7 @@ func tool(t testing.TB, code int, name string, args ...string) string {
 
 // cheap are the options that make cryptsetup's Argon2 quick.
 func cheap() []string {
-	return []string{"--pbkdf", "argon2id", "--pbkdf-memory", "32768", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "1"}
+	return []string{"--pbkdf", "argon2id", "--pbkdf-memory", "8192", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "1"}
 }
 
 // cheapPBKDF2 does the same for PBKDF2.

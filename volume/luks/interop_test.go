@@ -37,7 +37,7 @@ func TestOpensWhatCryptsetupMade(t *testing.T) {
 		"pbkdf2 sha256":        {args: cheapPBKDF2("sha256"), keyBytes: 64, kdf: PBKDF2},
 		"pbkdf2 sha512":        {args: cheapPBKDF2("sha512"), keyBytes: 64, kdf: PBKDF2},
 		"pbkdf2 sha1, AES-128": {args: append(cheapPBKDF2("sha1"), "--key-size", "256"), keyBytes: 32, kdf: PBKDF2},
-		"argon2i":              {args: []string{"--pbkdf", "argon2i", "--pbkdf-memory", "32768", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "3"}, keyBytes: 64, kdf: "argon2i"},
+		"argon2i":              {args: []string{"--pbkdf", "argon2i", "--pbkdf-memory", "8192", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "3"}, keyBytes: 64, kdf: "argon2i"},
 		"detached header":      {args: cheap(), keyBytes: 64, kdf: Argon2id, detached: true},
 		"header of 64 KiB":     {args: append(cheap(), "--luks2-metadata-size", "64k"), keyBytes: 64, kdf: Argon2id},
 		"header of 4 MiB":      {args: append(cheap(), "--luks2-metadata-size", "4m", "--offset", "32768"), keyBytes: 64, kdf: Argon2id},
@@ -113,7 +113,7 @@ func TestOpensLUKS1ConvertedToLUKS2(t *testing.T) {
 func ours(t *testing.T, dir string, o Options) (path, pw, keyFile string) {
 	t.Helper()
 	dev, h := newContainer(t, 20<<20, o)
-	_, _, err := h.AddKeyslot(context.Background(), dev, testKey(64, 1), []byte(testPass), KDF{Memory: 32768, Iterations: 4, Parallel: 2})
+	_, _, err := h.AddKeyslot(context.Background(), dev, testKey(64, 1), []byte(testPass), KDF{Memory: 8192, Iterations: 4, Parallel: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestBothEditOneHeader(t *testing.T) {
 	if h, err = h.RemoveKeyslot(ctx, dev, 1); err != nil {
 		t.Fatal(err)
 	}
-	if h, err = h.SetSegmentSize(ctx, dev, 2<<20); err != nil {
+	if _, err = h.SetSegmentSize(ctx, dev, 2<<20); err != nil {
 		t.Fatal(err)
 	}
 	dev.Close()

@@ -30,13 +30,18 @@ func parseJSON(area []byte) (object, error) {
 	if err := boundJSON(area[:end]); err != nil {
 		return nil, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(area[:end]))
+	return decodeObject(area[:end])
+}
+
+// decodeObject decodes one object and nothing after it.
+func decodeObject(text []byte) (object, error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	var tree object
 	if err := dec.Decode(&tree); err != nil {
 		return nil, fmt.Errorf("%w: JSON area: %v", ErrCorrupt, err)
 	}
-	if len(bytes.TrimSpace(area[dec.InputOffset():end])) != 0 {
+	if len(bytes.TrimSpace(text[dec.InputOffset():])) != 0 {
 		return nil, fmt.Errorf("%w: text after the JSON object", ErrCorrupt)
 	}
 	return tree, nil

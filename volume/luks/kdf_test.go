@@ -76,7 +76,8 @@ func TestDeriveVectors(t *testing.T) {
 		"sha1":   {kdfParams{typ: PBKDF2, hash: "sha1", rounds: 4096, salt: []byte("salt")}, "password", "4b007901b765489abead49d926f721d065a429c1"},
 		"sha256": {kdfParams{typ: PBKDF2, hash: "sha256", rounds: 1, salt: []byte("salt")}, "passwd", "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"},
 		"argon2i": {
-			kdfParams{typ: "argon2i", rounds: 1, memory: 64, threads: 2, salt: []byte("saltsalt")}, "p",
+			kdfParams{typ: "argon2i", rounds: 1, memory: 64, threads: 2, salt: []byte("saltsalt")},
+			"p",
 			hex.EncodeToString(argon2.Key([]byte("p"), []byte("saltsalt"), 1, 64, 2, 16)),
 		},
 	} {

@@ -37,13 +37,18 @@ func (h *Header) Unlock(ctx context.Context, hdr blockdev.Device, passphrase []b
 			return nil, 0, fmt.Errorf("open keyslot %d: %w", s.id, err)
 		}
 	}
-	switch {
-	case len(skipped) == len(slots):
-		return nil, 0, errors.Join(skipped...)
-	case len(skipped) > 0:
-		return nil, 0, fmt.Errorf("%w (not tried: %v)", ErrWrongPassphrase, errors.Join(skipped...))
+	return nil, 0, notOpened(len(slots), skipped)
+}
+
+// notOpened is the error when none of n keyslots opened.
+func notOpened(n int, skipped []error) error {
+	switch len(skipped) {
+	case 0:
+		return ErrWrongPassphrase
+	case n:
+		return errors.Join(skipped...)
 	}
-	return nil, 0, ErrWrongPassphrase
+	return fmt.Errorf("%w (not tried: %v)", ErrWrongPassphrase, errors.Join(skipped...))
 }
 
 // unlockOrder lists the keyslots of the data segment's key by priority.
@@ -126,12 +131,18 @@ func (h *Header) AddKeyslot(ctx context.Context, hdr blockdev.Device, key, passp
 	if err := h.fillArea(ctx, hdr, s, key, passphrase); err != nil {
 		return nil, 0, fmt.Errorf("add keyslot: %w", err)
 	}
-	section(u.tree, "keyslots")[strconv.Itoa(s.id)] = s.marshal()
-	d := section(section(u.tree, "digests"), strconv.Itoa(h.digest().id))
-	list, _ := d["keyslots"].([]any)
-	d["keyslots"] = append(list, strconv.Itoa(s.id))
+	putSlot(u.tree, s, h.digest().id)
 	next, err := u.commit(ctx)
 	return next, s.id, err
+}
+
+// putSlot enters a keyslot and binds it to the digest of its key.
+func putSlot(tree object, s slot, digestID int) {
+	name := strconv.Itoa(s.id)
+	section(tree, "keyslots")[name] = s.marshal()
+	d := section(section(tree, "digests"), strconv.Itoa(digestID))
+	list, _ := d["keyslots"].([]any)
+	d["keyslots"] = append(list, name)
 }
 
 // newSlot chooses number, place and parameters of a keyslot.
@@ -226,16 +237,21 @@ func (h *Header) RemoveKeyslot(ctx context.Context, hdr blockdev.Device, slotID 
 	if i < 0 {
 		return nil, fmt.Errorf("remove keyslot %d: %w", slotID, ErrNoKeyslot)
 	}
-	a := h.meta.slots[i].area
-	noise, err := randomBytes(h.rand, int(a.size))
-	if err != nil {
-		return nil, fmt.Errorf("remove keyslot %d: %w", slotID, err)
-	}
-	if err := writeArea(ctx, hdr, a.off, noise); err != nil {
+	if err := h.wipeArea(ctx, hdr, h.meta.slots[i].area); err != nil {
 		return nil, fmt.Errorf("remove keyslot %d: %w", slotID, err)
 	}
 	dropSlot(u.tree, strconv.Itoa(slotID))
 	return u.commit(ctx)
+}
+
+// wipeArea overwrites a keyslot area with random bytes. It does not punch a
+// hole: that would leave the old bytes on the medium.
+func (h *Header) wipeArea(ctx context.Context, hdr blockdev.Device, a area) error {
+	noise, err := randomBytes(h.rand, int(a.size))
+	if err != nil {
+		return err
+	}
+	return writeArea(ctx, hdr, a.off, noise)
 }
 
 // dropSlot removes a keyslot and every reference to it.
@@ -243,10 +259,15 @@ func dropSlot(tree object, name string) {
 	delete(section(tree, "keyslots"), name)
 	for _, sec := range []string{"digests", "tokens"} {
 		for _, v := range section(tree, sec) {
-			o, _ := v.(object)
-			if list, ok := o["keyslots"].([]any); ok {
-				o["keyslots"] = slices.DeleteFunc(list, func(e any) bool { return e == name })
-			}
+			unlist(v, name)
 		}
+	}
+}
+
+// unlist takes a keyslot out of the list of a digest or token.
+func unlist(v any, name string) {
+	o, _ := v.(object)
+	if list, ok := o["keyslots"].([]any); ok {
+		o["keyslots"] = slices.DeleteFunc(list, func(e any) bool { return e == name })
 	}
 }

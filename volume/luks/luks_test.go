@@ -30,7 +30,7 @@ func TestFormatReadUnlock(t *testing.T) {
 	if err != nil || slot != 0 {
 		t.Fatal(slot, err)
 	}
-	h, slot, err = h.AddKeyslot(ctx, dev, key, []byte("two"), KDF{Memory: 64, Iterations: 1, Parallel: 2})
+	_, slot, err = h.AddKeyslot(ctx, dev, key, []byte("two"), KDF{Memory: 64, Iterations: 1, Parallel: 2})
 	if err != nil || slot != 1 {
 		t.Fatal(slot, err)
 	}

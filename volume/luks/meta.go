@@ -2,6 +2,7 @@ package luks
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -115,12 +116,11 @@ func (s slot) splitBytes() int64 {
 
 func parseKDF(f fields) kdfParams {
 	k := kdfParams{typ: f.str("type"), salt: f.base64("salt", maxSaltBytes)}
-	const u32 = 1<<32 - 1
 	switch k.typ {
 	case PBKDF2:
-		k.hash, k.rounds = f.str("hash"), f.num("iterations", 1, u32)
+		k.hash, k.rounds = f.str("hash"), f.num("iterations", 1, math.MaxUint32)
 	case Argon2id, "argon2i":
-		k.rounds, k.memory, k.threads = f.num("time", 1, u32), f.num("memory", 1, u32), f.num("cpus", 1, u32)
+		k.rounds, k.memory, k.threads = f.num("time", 1, math.MaxUint32), f.num("memory", 1, math.MaxUint32), f.num("cpus", 1, math.MaxUint32)
 	}
 	return k
 }
@@ -155,7 +155,7 @@ func parseDigest(id int, f fields) digest {
 	if d.kdf.typ != PBKDF2 {
 		return d
 	}
-	d.kdf = kdfParams{typ: PBKDF2, hash: f.str("hash"), rounds: f.num("iterations", 1, 1<<32-1), salt: f.base64("salt", maxSaltBytes)}
+	d.kdf = kdfParams{typ: PBKDF2, hash: f.str("hash"), rounds: f.num("iterations", 1, math.MaxUint32), salt: f.base64("salt", maxSaltBytes)}
 	d.sum = f.base64("digest", checksumSize)
 	return d
 }
@@ -164,13 +164,18 @@ func parseDigest(id int, f fields) digest {
 func (m *meta) checkAreas(hdrSize int64) error {
 	end := 2 * hdrSize
 	for _, s := range m.byOffset() {
-		a := s.area
-		if a.off < end || a.size > m.areaSize || a.off > 2*hdrSize+m.areaSize-a.size {
-			return fmt.Errorf("%w: area of keyslot %d (%d bytes at %d) is outside the keyslot region or over another", ErrCorrupt, s.id, a.size, a.off)
+		if !s.area.within(end, 2*hdrSize+m.areaSize) {
+			return fmt.Errorf("%w: area of keyslot %d (%d bytes at %d) is outside the keyslot region or over another",
+				ErrCorrupt, s.id, s.area.size, s.area.off)
 		}
-		end = a.off + a.size
+		end = s.area.off + s.area.size
 	}
 	return nil
+}
+
+// within tells whether the area lies in [low, high), without overflow.
+func (a area) within(low, high int64) bool {
+	return a.off >= low && a.off <= high && a.size <= high-a.off
 }
 
 // byOffset returns the keyslots in the order of their areas.

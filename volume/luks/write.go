@@ -90,8 +90,10 @@ func Format(ctx context.Context, hdr blockdev.Device, key []byte, o Options) (*H
 	if err := wipeHeaders(ctx, hdr, o.headerEnd(size)); err != nil {
 		return nil, fmt.Errorf("format LUKS2: wipe the header area: %w", err)
 	}
-	u := &update{dev: hdr, copies: &copies{}, tree: tree, rand: o.Rand,
-		bin: binHeader{hdrSize: minHdrSize, label: o.Label, algorithm: "sha256", uuid: o.UUID}}
+	u := &update{
+		dev: hdr, copies: &copies{}, tree: tree, rand: o.Rand,
+		bin: binHeader{hdrSize: minHdrSize, label: o.Label, algorithm: "sha256", uuid: o.UUID},
+	}
 	h, err := u.commit(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("format LUKS2: %w", err)
