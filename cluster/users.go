@@ -247,38 +247,46 @@ func (u *users) authenticate(ctx context.Context, name string, password []byte, 
 	if err != nil {
 		return User{}, fmt.Errorf("look up user: %w", err)
 	}
-	ok, err := u.prove(ctx, rec, password)
-	if err != nil {
-		return User{}, err
+	if len(password) > maxUserPassword {
+		rec, password = nil, password[:maxUserPassword]
 	}
-	if !ok {
-		u.throttle.failed(from, name)
-		return User{}, ErrDenied
+	if !u.proved.has(rec, password) {
+		if err := u.prove(ctx, rec, password, from, name); err != nil {
+			return User{}, err
+		}
 	}
 	return rec.user(), nil
 }
 
 // prove checks password against rec, or against nothing in the same time if
-// rec is nil. A password that was right a moment ago is not hashed again.
-func (u *users) prove(ctx context.Context, rec *userRecord, password []byte) (bool, error) {
-	if len(password) > maxUserPassword {
-		rec, password = nil, password[:maxUserPassword]
+// rec is nil, and counts a failure. Since it may have waited for its turn, it
+// asks again what came out meanwhile: many guesses sent at once get no
+// further than one after the other.
+func (u *users) prove(ctx context.Context, rec *userRecord, password []byte, from, name string) error {
+	done, err := u.hasher.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("check password: %w", err)
+	}
+	defer done()
+	if !u.throttle.allowed(from, name) {
+		return ErrRateLimited
+	}
+	if u.proved.has(rec, password) {
+		return nil
 	}
 	hash := ""
 	if rec != nil {
 		hash = rec.Hash
-		if u.proved.has(rec, password) {
-			return true, nil
-		}
 	}
-	ok, err := u.hasher.verify(ctx, hash, password)
-	if err != nil {
-		return false, fmt.Errorf("check password: %w", err)
+	switch ok, err := verifyPassword(hash, password); {
+	case err != nil:
+		return fmt.Errorf("check password of user %q: %w", name, err)
+	case !ok:
+		u.throttle.failed(from, name)
+		return ErrDenied
 	}
-	if ok {
-		u.proved.put(rec, password)
-	}
-	return ok, nil
+	u.proved.put(rec, password)
+	return nil
 }
 
 // find returns the user of that name, or nil.

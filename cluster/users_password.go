@@ -49,53 +49,62 @@ func newHasher(rand io.Reader) *hasher {
 	return &hasher{rand: rand, slots: make(chan struct{}, maxHashing)}
 }
 
+// phc is a hash and what it was made with.
 type phc struct {
 	memory, time uint32
 	threads      uint8
 	salt, sum    []byte
 }
 
+// turn waits until one more password may be hashed; done ends the turn.
+func (h *hasher) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// hash makes the hash of a new password.
 func (h *hasher) hash(ctx context.Context, password []byte) (string, error) {
-	p := phc{memory: hashMemory, time: hashTime, threads: hashThreads, salt: make([]byte, hashSalt)}
+	p := newPHC()
 	if _, err := io.ReadFull(h.rand, p.salt); err != nil {
 		return "", fmt.Errorf("read random bytes: %w", err)
 	}
-	var err error
-	p.sum, err = h.derive(ctx, p, password, hashSum)
+	done, err := h.turn(ctx)
 	if err != nil {
 		return "", err
 	}
+	defer done()
+	p.sum = p.derive(password)
 	return p.String(), nil
 }
 
-// verify says whether password has this hash. For hash "" (no such user) it
-// does the same work and says no.
-func (h *hasher) verify(ctx context.Context, hash string, password []byte) (bool, error) {
-	p := phc{
+// newPHC has the parameters of new hashes, salt and sum zero.
+func newPHC() phc {
+	return phc{
 		memory: hashMemory, time: hashTime, threads: hashThreads,
 		salt: make([]byte, hashSalt), sum: make([]byte, hashSum),
 	}
+}
+
+// verifyPassword says whether password has this hash. For hash "" (no such
+// user) it does the same work and says no. Call it in a turn.
+func verifyPassword(hash string, password []byte) (bool, error) {
+	p := newPHC()
 	if hash != "" {
 		var err error
 		if p, err = parsePHC(hash); err != nil {
 			return false, err
 		}
 	}
-	sum, err := h.derive(ctx, p, password, len(p.sum))
-	if err != nil {
-		return false, err
-	}
-	return subtle.ConstantTimeCompare(sum, p.sum) == 1 && hash != "", nil
+	same := subtle.ConstantTimeCompare(p.derive(password), p.sum) == 1
+	return same && hash != "", nil
 }
 
-func (h *hasher) derive(ctx context.Context, p phc, password []byte, n int) ([]byte, error) {
-	select {
-	case h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-h.slots }()
-	return argon2.IDKey(password, p.salt, p.time, p.memory, p.threads, uint32(n)), nil
+func (p phc) derive(password []byte) []byte {
+	return argon2.IDKey(password, p.salt, p.time, p.memory, p.threads, uint32(len(p.sum)))
 }
 
 func (p phc) String() string {
@@ -153,7 +162,11 @@ type proof struct {
 	end time.Time
 }
 
+// has says whether password was proved for rec; never for a nil rec.
 func (c *provedCache) has(rec *userRecord, password []byte) bool {
+	if rec == nil {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, ok := c.until[rec.ID]
@@ -165,6 +178,7 @@ func (c *provedCache) has(rec *userRecord, password []byte) bool {
 	return subtle.ConstantTimeCompare(mac[:], p.mac[:]) == 1
 }
 
+// put remembers that password is rec's.
 func (c *provedCache) put(rec *userRecord, password []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

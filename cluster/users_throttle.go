@@ -80,7 +80,11 @@ func (t *throttle) failed(from, name string) {
 		if end.Before(now) {
 			end = now
 		}
-		t.seen[k] = end.Add(t.limit[i].every)
+		most := now.Add(time.Duration(t.limit[i].burst) * t.limit[i].every)
+		if end = end.Add(t.limit[i].every); end.After(most) {
+			end = most
+		}
+		t.seen[k] = end
 	}
 }
 
