@@ -16,6 +16,7 @@ type budget struct {
 	freed   sync.Cond
 }
 
+// newBudget makes a budget of total bytes, all free.
 func newBudget(total int64) *budget {
 	b := &budget{total: total}
 	b.freed.L = &b.mu

@@ -315,6 +315,8 @@ func (c *Client) do(ctx context.Context, typ, flags uint16, off, n int64, dst, s
 	return c.perform(ctx, k, src)
 }
 
+// newCall takes a call from the pool. Its done channel is empty: what was put
+// in was taken out before freeCall.
 func (c *Client) newCall(typ uint16, off, n int64) *call {
 	k := c.calls.Get().(*call)
 	*k = call{typ: typ, off: off, n: n, done: k.done}
@@ -343,6 +345,7 @@ func (c *Client) perform(ctx context.Context, k *call, payload []byte) error {
 	if err := c.send(ctx, k, cookie, payload); err != nil {
 		c.fail(err)
 	}
+	// An answer that is there wins over a context that has ended.
 	select {
 	case <-k.done:
 		return k.err
@@ -417,6 +420,7 @@ func (c *Client) sendNow(k *call, cookie uint64, payload []byte) error {
 		h = appendRequest(h, k.flags, k.typ, cookie, k.off)
 		h = binary.BigEndian.AppendUint32(h, uint32(k.n))
 	}
+	// The pieces lie in c, where WriteTo may change them without allocating.
 	c.vec = [2][]byte{h, payload}
 	c.bufs = c.vec[:]
 	if len(payload) == 0 {

@@ -136,11 +136,21 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 		cause error
 		want  Errno
 	}{
-		{blockdev.ErrReadOnly, EPERM}, {blockdev.ErrNoSpace, ENOSPC}, {blockdev.ErrNotFast, ENOTSUP},
-		{blockdev.ErrClosed, ESHUTDOWN}, {blockdev.ErrAlign, EINVAL}, {blockdev.ErrRange, EINVAL},
-		{syscall.EIO, EIO}, {syscall.ENOMEM, ENOMEM}, {syscall.EFBIG, ENOSPC}, {syscall.EDQUOT, ENOSPC},
-		{syscall.EROFS, EPERM}, {syscall.EOVERFLOW, EOVERFLOW}, {errors.New("unknown"), EIO},
-		{ENOSPC, ENOSPC}, {Errno(7), EIO},
+		{blockdev.ErrReadOnly, EPERM},
+		{blockdev.ErrNoSpace, ENOSPC},
+		{blockdev.ErrNotFast, ENOTSUP},
+		{blockdev.ErrClosed, ESHUTDOWN},
+		{blockdev.ErrAlign, EINVAL},
+		{blockdev.ErrRange, EINVAL},
+		{syscall.EIO, EIO},
+		{syscall.ENOMEM, ENOMEM},
+		{syscall.EFBIG, ENOSPC},
+		{syscall.EDQUOT, ENOSPC},
+		{syscall.EROFS, EPERM},
+		{syscall.EOVERFLOW, EOVERFLOW},
+		{errors.New("unknown"), EIO},
+		{ENOSPC, ENOSPC},
+		{Errno(7), EIO},
 	} {
 		s := startServer(t, Config{Exports: one(refusing{blockdev.NewMem(1 << 20), row.cause})})
 		for name, o := range modes {

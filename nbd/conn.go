@@ -40,7 +40,6 @@ func (c *conn) serve() {
 		c.srv.log.Debug("handshake ended", "client", remote(c.nc), "err", err)
 		return
 	}
-	defer dev.Close()
 	c.srv.metrics.handshake.WithLabelValues(tlsLabel(h.secure)).Observe(time.Since(c.start).Seconds())
 	c.transmit(dev, t)
 }
@@ -59,9 +58,11 @@ func (c *conn) secure(t *tls.Conn) {
 	c.nc = t
 }
 
-// transmit serves requests.
+// transmit serves requests and closes the device, before it waits for the
+// client to go: who detached may delete the volume at once.
 func (c *conn) transmit(dev blockdev.Device, t terms) {
 	if !c.move() {
+		dev.Close()
 		return
 	}
 	nc := c.transport()
@@ -81,8 +82,11 @@ func (c *conn) transmit(dev blockdev.Device, t terms) {
 	} else {
 		log.Warn("client lost", "err", err)
 	}
-	c.linger(nc)
 	s.in.close()
+	if err := dev.Close(); err != nil {
+		log.Warn("close of the volume failed", "err", err)
+	}
+	c.linger(nc)
 }
 
 // move enters transmission, where there is no deadline; false: the server

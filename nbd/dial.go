@@ -157,6 +157,8 @@ type refusal struct {
 	text string
 }
 
+// Error says what the code means, and what the server added. That text is
+// quoted: it is the server's and may hold anything.
 func (r *refusal) Error() string {
 	what := fmt.Sprintf("refused with error %d", r.typ&^repErrBit)
 	switch r.typ {

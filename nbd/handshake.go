@@ -44,6 +44,8 @@ type agreed struct {
 	name    string // … for this export
 }
 
+// newHandshake makes the negotiation of c; whether TLS is forced depends on
+// where the client comes from and stays so for the whole connection.
 func newHandshake(c *conn) *handshake {
 	_, local := c.nc.(*net.UnixConn)
 	forced := c.srv.require && !(local && c.srv.plain)
@@ -215,6 +217,7 @@ func (h *handshake) startTLS(ctx context.Context) error {
 	if err := h.send(); err != nil {
 		return err
 	}
+	// The deadline of the handshake is on the socket and holds for TLS too.
 	t := tls.Server(h.nc, h.c.srv.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return &tlsError{err}

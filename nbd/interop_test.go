@@ -85,7 +85,7 @@ func TestNbdinfo(t *testing.T) {
 	if err := json.Unmarshal([]byte(run(t, "nbdinfo", "--map", "--json", s.uri("disk"))), &extents); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(extents), fmt.Sprint("[{0 4194304 3} {4194304 1048576 0} {5242880 28311552 3}]"); got != want {
+	if got, want := fmt.Sprint(extents), "[{0 4194304 3} {4194304 1048576 0} {5242880 28311552 3}]"; got != want {
 		t.Errorf("map %v, want %v", got, want)
 	}
 	if list := run(t, "nbdinfo", "--list", s.uri("")); strings.Count(list, "export=") != 2 {

@@ -137,6 +137,7 @@ func (m *metrics) open(export string) (done func()) {
 	return func() { m.count(export, -1) }
 }
 
+// count changes the number of open connections of an export by d.
 func (m *metrics) count(export string, d int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

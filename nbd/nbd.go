@@ -127,6 +127,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// setDefault sets *p to v if it is zero.
 func setDefault[T comparable](p *T, v T) {
 	var zero T
 	if *p == zero {

@@ -30,6 +30,7 @@ type output struct {
 	stuck atomic.Int64 // Unix nanoseconds since when the socket took no byte; 0: not writing
 }
 
+// newOutput makes the output of a connection in transmission.
 func newOutput(nc net.Conn, pool *bufferPool) *output {
 	o := &output{nc: nc, raw: rawConn(nc), pool: pool}
 	o.step = o.writeOnce
@@ -118,6 +119,7 @@ func (o *output) advance(n int) {
 // writeGathered copies what is loaded together and writes it, for transports
 // that would make a record of every piece.
 func (o *output) writeGathered() error {
+	// Nothing is said about partial success: an error ends the connection.
 	defer o.reset()
 	defer o.stuck.Store(0)
 	b := o.pool.get(gatherBytes)

@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"crypto/tls"
 )
 
 // Server serves exports over NBD. Its methods may be called concurrently.
@@ -129,6 +128,7 @@ func (s *Server) track(ln net.Listener) bool {
 	return true
 }
 
+// untrack closes ln and forgets it.
 func (s *Server) untrack(ln net.Listener) {
 	s.mu.Lock()
 	delete(s.listeners, ln)
@@ -136,6 +136,7 @@ func (s *Server) untrack(ln net.Listener) {
 	ln.Close()
 }
 
+// isStopping says whether Shutdown or the end of a context has begun.
 func (s *Server) isStopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,6 +168,7 @@ func (s *Server) admit(nc net.Conn) {
 	}()
 }
 
+// forget makes room for another connection.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)

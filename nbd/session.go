@@ -63,6 +63,7 @@ func newSession(srv *Server, nc net.Conn, dev blockdev.Device, t terms) *session
 // understood any more. kind is its metric label.
 type errProtocol struct{ kind string }
 
+// Error names the breach by its metric label.
 func (e errProtocol) Error() string { return "protocol error: " + e.kind }
 
 // run serves requests until the client leaves or may no longer be read from,
@@ -181,6 +182,8 @@ func (s *session) refuse(r *request) error {
 // reserve takes the memory of r from the limits, waiting where it must;
 // false: this connection was found stuck and is being closed.
 func (s *session) reserve(r *request) bool {
+	// What counts is the memory taken, not the bytes asked for: a buffer is of
+	// the next power of two.
 	n := classBytes(r.memory())
 	if n == 0 {
 		return true
@@ -193,6 +196,7 @@ func (s *session) reserve(r *request) bool {
 		}
 		s.mu.Unlock()
 	}
+	// Other connections hold what is missing; see budget for why this ends.
 	if !s.srv.budget.take(s.held.Load(), n) {
 		s.flush(false)
 		if !s.srv.waitBudget(s, n) {
@@ -268,7 +272,7 @@ func (s *session) perform(r *request) {
 // counts for at most the limit, so that it takes several to leave the reader.
 func (s *session) learn(typ uint16, d time.Duration) {
 	old := s.speed[typ].Load()
-	ns := min(int64(d), 4*int64(inlineLimit)) + 1
+	ns := min(int64(d), 4*int64(inlineLimit)) + 1 // never 0, which means not known
 	if old != 0 {
 		ns = old + (ns-old)/4
 	}
@@ -323,6 +327,7 @@ func (s *session) enqueue(r *request) {
 	}
 }
 
+// encodeReply counts and lays out the answer of r.
 func (s *session) encodeReply(r *request) {
 	s.srv.metrics.answer(r.errno)
 	r.encode(s.mode)
@@ -345,6 +350,8 @@ func (s *session) flush(wait bool) {
 	for s.load() {
 		err := s.out.write(false)
 		if err == nil && !s.out.empty() {
+			// The socket is full. Waiting here could wait for ever: for a client
+			// that reads no answer before it has sent all of its requests.
 			go s.write()
 			return
 		}
@@ -373,6 +380,7 @@ func (s *session) load() bool {
 		s.changed.Broadcast()
 		return false
 	}
+	// The two slices change places, so that neither is ever made anew.
 	s.queue, s.spare, s.queued = s.spare[:0], s.queue, 0
 	for _, r := range s.spare {
 		s.out.load(r.parts)

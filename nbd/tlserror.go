@@ -12,7 +12,10 @@ import (
 // tlsError is a TLS handshake that failed.
 type tlsError struct{ cause error }
 
+// Error says what crypto/tls said.
 func (e *tlsError) Error() string { return "TLS handshake: " + e.cause.Error() }
+
+// Unwrap gives the cause to errors.Is and errors.As.
 func (e *tlsError) Unwrap() error { return e.cause }
 
 // reason is the metric label of the failure.
