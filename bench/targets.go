@@ -49,8 +49,8 @@ type server struct {
 
 func targets() []target {
 	return []target{
-		{name: "lockplate", export: "bench", command: lockplate()},
-		{name: "lockplate plain", export: "bench", command: lockplate("--no-software-encryption")},
+		{name: "lockplate", export: "bench", command: lockplate(true)},
+		{name: "lockplate plain", export: "bench", command: lockplate(false)},
 		{name: "nbdkit file", tools: []string{"nbdkit"}, command: nbdkitFile},
 		{name: "nbdkit luks", tools: []string{"nbdkit", "cryptsetup"}, command: nbdkitLUKS},
 		{name: "qemu-nbd luks", tools: []string{"qemu-nbd", "cryptsetup"}, command: qemuLUKS},
@@ -74,14 +74,17 @@ func prepare(ctx context.Context, dir string, c config) (*work, error) {
 }
 
 // lockplate makes a cluster of its own and a volume in it.
-func lockplate(init ...string) func(context.Context, *work, string, string) ([]string, error) {
+func lockplate(encrypted bool) func(context.Context, *work, string, string) ([]string, error) {
 	return func(ctx context.Context, w *work, dir, sock string) ([]string, error) {
 		state, drive := filepath.Join(dir, "state"), filepath.Join(dir, "drive")
 		if err := os.Mkdir(drive, 0o700); err != nil {
 			return nil, err
 		}
-		args := append([]string{"init", "--state", state, "--seal", "file:" + filepath.Join(dir, "seal.key")}, init...)
-		if err := w.tool(ctx, w.binary, args...); err != nil {
+		init := []string{"init", "--state", state, "--no-software-encryption"}
+		if encrypted {
+			init = []string{"init", "--state", state, "--seal", "file:" + filepath.Join(dir, "seal.key")}
+		}
+		if err := w.tool(ctx, w.binary, init...); err != nil {
 			return nil, err
 		}
 		serve := []string{w.binary, "serve", "--state", state, "--nbd", "unix:" + sock, "--api", "none", "--metrics", "none"}

@@ -124,7 +124,6 @@ func TestTruncatedImage(t *testing.T) {
 		left int64
 	}{{"in the data", 18 << 20}, {"in the header", 10 << 10}, {"to nothing", 0}} {
 		t.Run(cut.name, func(t *testing.T) {
-			g.t = t
 			bad, good := "bad"+strings.ReplaceAll(cut.name, " ", "-"), "good"+strings.ReplaceAll(cut.name, " ", "-")
 			g.volume(bad, "4MiB")
 			g.volume(good, "4MiB")
@@ -171,12 +170,12 @@ func mountTmpfs(t *testing.T, dir, size string) {
 // connection goes on.
 func TestFullDisk(t *testing.T) {
 	g := newCluster(t)
-	mountTmpfs(t, g.drive, "48m")
-	ballast := filepath.Join(g.drive, "ballast")
-	must(t, os.WriteFile(ballast, make([]byte, 16<<20), 0o600))
+	mountTmpfs(t, g.drive, "96m")
 	g.start()
 	g.cli("drive", "add", "dir:"+g.drive)
 	g.volume("vol", "64MiB")
+	ballast := filepath.Join(g.drive, "ballast") // somebody else fills the disk
+	must(t, os.WriteFile(ballast, make([]byte, 64<<20), 0o600))
 	c := g.dial("vol")
 	piece := randomBytes(1 << 20)
 	var written int64

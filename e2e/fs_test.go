@@ -127,7 +127,7 @@ func checkTree(t *testing.T, dir, sums string) {
 
 func TestExt4SurvivesRestartAndKill(t *testing.T) {
 	g := newGateway(t)
-	g.volume("vol", "256MiB")
+	g.volume("vol", "256MiB", "--discard", "zero")
 	a := attach(t, g.uri("vol"))
 	a.mkfs()
 	dir := a.mount()

@@ -145,8 +145,7 @@ func (g *gateway) recoverable(name, size string, more ...string) {
 	g.volume(name, size, append([]string{"--recovery", "--passphrase-file", g.file("recovery", recoveryPassphrase)}, more...)...)
 }
 
-func (g *gateway) image(name string) string { return filepath.Join(g.drive, name+".img") }
-func (g *gateway) uri(name string) string   { return "nbd+unix:///" + name + "?socket=" + g.sock }
+func (g *gateway) uri(name string) string { return "nbd+unix:///" + name + "?socket=" + g.sock }
 
 // dial attaches the test's own client.
 func (g *gateway) dial(name string) *client {
@@ -173,10 +172,10 @@ type volumeInfo struct {
 
 func (g *gateway) show(name string) volumeInfo {
 	g.t.Helper()
-	var v volumeInfo
+	var shown struct{ Volume volumeInfo }
 	out := g.cli("volume", "show", name, "--json")
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
+	if err := json.Unmarshal([]byte(out), &shown); err != nil {
 		g.t.Fatalf("volume show --json: %v\n%s", err, out)
 	}
-	return v
+	return shown.Volume
 }

@@ -16,7 +16,7 @@ const interopSize = 64 << 20
 func TestNbdinfoSeesWhatWeOffer(t *testing.T) {
 	need(t, "nbdinfo")
 	g := newGateway(t)
-	g.volume("vol", strconv.Itoa(interopSize))
+	g.volume("vol", strconv.Itoa(interopSize), "--discard", "zero")
 	g.volume("other", "4MiB")
 	var info struct {
 		Protocol string
@@ -147,7 +147,7 @@ func TestQemuImgConvertsComparesAndMaps(t *testing.T) {
 func TestQemuIoPatternsZeroAndDiscard(t *testing.T) {
 	need(t, "qemu-io")
 	g := newGateway(t, withTCP)
-	g.volume("vol", strconv.Itoa(interopSize))
+	g.volume("vol", strconv.Itoa(interopSize), "--discard", "zero")
 	transports(t, g, func(t *testing.T, uri func(string) string) {
 		args := []string{"-f", "raw"}
 		for _, cmd := range []string{

@@ -33,8 +33,9 @@ func TestSecretsStayInMemory(t *testing.T) {
 	g := newGateway(t, "--log-level", "debug", "--metrics", "tcp:"+metrics)
 	g.recoverable("vol", "4MiB")
 	known(t, g, "vol", 4<<20)
+	path := g.show("vol").Lockplate.Path
 	g.stop()
-	key := inspect(t, g.image("vol"), g.image("vol"), filepath.Join(g.dir, "recovery")).key()
+	key := inspect(t, path, path, filepath.Join(g.dir, "recovery")).key()
 	sealKey, err := os.ReadFile(g.sealFile())
 	must(t, err)
 	secrets := map[string][]byte{
@@ -105,8 +106,9 @@ func TestImageHoldsNoiseOnly(t *testing.T) {
 		must(t, c.writeAt(plain, off))
 	}
 	must(t, c.flush())
+	path := g.show("vol").Lockplate.Path
 	g.stop()
-	image, err := os.ReadFile(g.image("vol"))
+	image, err := os.ReadFile(path)
 	must(t, err)
 	data := image[len(image)-16<<20:]
 	if bytes.Contains(image, text[:16]) {

@@ -64,7 +64,7 @@ func TestKernelAttaches(t *testing.T) {
 	t.Parallel()
 	const size = 256 << 20
 	g := newGateway(t, withTCP)
-	g.volume("vol", strconv.Itoa(size))
+	g.volume("vol", strconv.Itoa(size), "--discard", "zero")
 	rig(t, []string{"EXPECT_SIZE=" + strconv.Itoa(size), "BENCH_MB=16", "RESTART_CMD=" + restarter(t, g)},
 		"vm_nbd_attach.sh", port(t, g.tcp), "vol")
 }
@@ -74,7 +74,7 @@ func TestKernelAttachesOverTLS(t *testing.T) {
 	const size = 256 << 20
 	a := newAuthority(t)
 	g := newGateway(t, a.serveArgs()...)
-	g.volume("vol", strconv.Itoa(size))
+	g.volume("vol", strconv.Itoa(size), "--discard", "zero")
 	options := "-cacertfile /files/ca-cert.pem -certfile /files/client-cert.pem -keyfile /files/client-key.pem -tlshostname localhost"
 	rig(t, []string{"EXPECT_SIZE=" + strconv.Itoa(size), "BENCH_MB=16", "GUEST_FILES=" + a.dir, "NBD_CLIENT_OPTS=" + options},
 		"vm_nbd_attach.sh", port(t, g.tcp), "vol")
