@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
 
 	"lockplate/blockdev"
 )
@@ -264,4 +265,55 @@ lockplate_volume_state{state="online",volume="v"} 1
 	if n := testutil.CollectAndCount(r.metrics.duration); n == 0 {
 		t.Error("no latency histogram")
 	}
+}
+
+// A disk that turns read-only (as ext4 does on an error) keeps its volumes
+// readable, says so, and is written again once it can be.
+func TestReadOnlyDriveServesReads(t *testing.T) {
+	r := newRig(t)
+	r.must(r.Create(t.Context(), r.params()))
+	dir := filepath.Join(r.dir, "mnt")
+	r.must(os.Mkdir(dir, 0o700))
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	remount := func(flags uintptr) { r.must(unix.Mount("", dir, "", unix.MS_REMOUNT|flags, "size=64m")) }
+	_, err := r.AddDrives(t.Context(), []AddDrive{{URI: "dir:" + dir}})
+	r.must(err)
+	v := r.create(CreateVolume{Name: "v", Size: mib})
+	data := random(8192)
+	r.write(r.attach("v"), 0, data)
+	r.shutdown()
+	remount(unix.MS_RDONLY)
+	r.start()
+	got := r.volume(v.ID)
+	if got.State != VolumeOnline || got.Reason != readOnlyDrive {
+		t.Fatalf("volume on a read-only drive: %s, %q", got.State, got.Reason)
+	}
+	f, err := r.Faults(t.Context())
+	r.must(err)
+	if len(f) != 1 || f[0].Code != "volumesDegraded" {
+		t.Errorf("faults %+v", f)
+	}
+	h := r.attach("v")
+	r.expect(h, 0, data)
+	if err := h.WriteAt(t.Context(), make([]byte, 512), 0, 0); !errors.Is(err, blockdev.ErrReadOnly) || !h.Info().ReadOnly {
+		t.Errorf("write = %v, read-only %v", err, h.Info().ReadOnly)
+	}
+	if _, err := r.CreateVolume(t.Context(), CreateVolume{Name: "w", Size: mib}); !errors.Is(err, blockdev.ErrReadOnly) {
+		t.Errorf("create on a read-only drive = %v, want ErrReadOnly", err)
+	}
+	remount(0)
+	r.heal(t.Context())
+	if r.volume(v.ID).Reason == "" {
+		t.Error("reopened under an attached client")
+	}
+	r.must(h.Close())
+	r.heal(t.Context())
+	d := r.attach("v")
+	r.expect(d, 0, data)
+	r.write(d, 0, random(512))
+	r.must(d.Close())
+	r.shutdown()
 }

@@ -61,7 +61,14 @@ func (c *Cluster) Faults(ctx context.Context) ([]Fault, error) {
 		}
 	}
 	for _, v := range c.liveVolumes() {
-		if s := v.status(); s.State == VolumeOffline || s.State == VolumeLocked && s.Access != AccessLocked {
+		s := v.status()
+		if s.State == VolumeOnline && s.Reason != "" {
+			add("degraded/"+idString(s.ID), Fault{
+				Code: "volumesDegraded", Severity: "warning", Type: "volume", VolumeID: s.ID, DriveID: s.DriveID,
+				Text: fmt.Sprintf("Volume %q: %s.", s.Name, s.Reason),
+			})
+		}
+		if s.State == VolumeOffline || s.State == VolumeLocked && s.Access != AccessLocked {
 			add("volume/"+idString(s.ID), Fault{
 				Code: "volumesOffline", Severity: "error", Type: "volume", VolumeID: s.ID, DriveID: s.DriveID,
 				Text: fmt.Sprintf("Volume %q is %s: %s. It is tried again by itself.", s.Name, s.State, s.Reason),

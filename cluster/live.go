@@ -21,6 +21,7 @@ type stack struct {
 	detached bool
 	sector   int
 	keyBits  int
+	degraded bool // read-only because its drive is
 }
 
 // close flushes, waits for requests in flight and closes.
@@ -91,6 +92,10 @@ func (v *liveVolume) deactivate(ctx context.Context) error {
 	return s.close(ctx)
 }
 
+// readOnlyDrive is why an online volume takes no writes though it may.
+const readOnlyDrive = "its drive is read-only, so it is served for reading only; " +
+	"make the drive writable and detach the clients, then it is opened for writing by itself"
+
 // status is what a client is shown of the volume; paths are filled in by the
 // caller.
 func (v *liveVolume) status() Volume {
@@ -111,6 +116,9 @@ func (v *liveVolume) status() Volume {
 	}
 	if s := v.stack.Load(); s != nil {
 		out.SectorSize = s.sector
+		if s.degraded {
+			out.Reason = readOnlyDrive
+		}
 		if h := s.header.Load(); h != nil {
 			out.Cipher, out.KeyBits, out.RecoveryKeys = h.Cipher, s.keyBits, len(h.Keyslots)
 		}

@@ -307,7 +307,7 @@ func (c *Cluster) adoptee(p AdoptVolume) (*volumeRecord, error) {
 // inspect unlocks the container, completes the record from its header and
 // leaves our token in it.
 func (c *Cluster) inspect(ctx context.Context, r *volumeRecord, passphrase []byte) (*keymgr.Secret, error) {
-	data, hdr, err := c.openImages(ctx, r)
+	data, hdr, err := c.openImages(ctx, r, false)
 	if err != nil {
 		return nil, err
 	}

@@ -111,12 +111,17 @@ func failState(err error) VolumeState {
 
 // openStack opens a volume's devices and puts the encryption on top.
 func (c *Cluster) openStack(ctx context.Context, r *volumeRecord) (*stack, error) {
-	data, hdr, err := c.openImages(ctx, r)
+	readOnly := r.LUKSVersion == 1
+	data, hdr, err := c.openImages(ctx, r, readOnly)
+	if !readOnly && errors.Is(err, blockdev.ErrReadOnly) {
+		readOnly = true
+		data, hdr, err = c.openImages(ctx, r, readOnly)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{hdr: hdr, detached: r.HeaderImage != ""}
-	if s.dev, err = c.encrypted(ctx, r, s, data); err != nil {
+	s := &stack{hdr: hdr, detached: r.HeaderImage != "", degraded: readOnly && r.LUKSVersion != 1}
+	if s.dev, err = c.encrypted(ctx, r, s, data, readOnly); err != nil {
 		data.Close()
 		if s.detached {
 			hdr.Close()
@@ -128,8 +133,7 @@ func (c *Cluster) openStack(ctx context.Context, r *volumeRecord) (*stack, error
 
 // openImages opens the data image, and the header's if it is detached; hdr is
 // data otherwise.
-func (c *Cluster) openImages(ctx context.Context, r *volumeRecord) (data, hdr blockdev.Device, err error) {
-	readOnly := r.LUKSVersion == 1
+func (c *Cluster) openImages(ctx context.Context, r *volumeRecord, readOnly bool) (data, hdr blockdev.Device, err error) {
 	open := func(drive int64, image string) (blockdev.Device, error) {
 		d, err := c.liveDrive(drive)
 		if err != nil {
@@ -159,8 +163,8 @@ func (c *Cluster) openImages(ctx context.Context, r *volumeRecord) (data, hdr bl
 }
 
 // encrypted builds the device that clients see over the data image.
-func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data blockdev.Device) (blockdev.Device, error) {
-	opt, err := volumeOptions(r)
+func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data blockdev.Device, readOnly bool) (blockdev.Device, error) {
+	opt, err := volumeOptions(r, readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -189,9 +193,9 @@ func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data
 	return segment(data, h.DataOffset, r.Size, sectors, opt)
 }
 
-func volumeOptions(r *volumeRecord) (volume.Options, error) {
+func volumeOptions(r *volumeRecord, readOnly bool) (volume.Options, error) {
 	d, err := volume.ParseDiscard(r.Discard)
-	return volume.Options{Discard: d, ReadOnly: r.LUKSVersion == 1}, err
+	return volume.Options{Discard: d, ReadOnly: readOnly}, err
 }
 
 // segment is a volume over size bytes of lower from off. It owns lower.
@@ -256,6 +260,31 @@ func (c *Cluster) background(ctx context.Context) {
 	}
 }
 
+// mend takes a volume that is served read-only for its drive's sake out of
+// service once the drive can be written again and nobody is attached, so that
+// it is opened anew.
+func (c *Cluster) mend(ctx context.Context, v *liveVolume) {
+	s := v.stack.Load()
+	if s == nil || !s.degraded || v.handles.Load() > 0 {
+		return
+	}
+	r := v.record()
+	d, err := c.liveDrive(r.DriveID)
+	if err != nil {
+		return
+	}
+	be, err := d.backend()
+	if err != nil {
+		return
+	}
+	if i, err := be.Info(ctx); err != nil || i.ReadOnly {
+		return
+	}
+	if err := v.deactivate(ctx); err != nil {
+		c.log.Warn("close of a read-only volume failed", "volume", r.Name, "err", err)
+	}
+}
+
 // heal is one round of the background work. It reports whether all is well.
 func (c *Cluster) heal(ctx context.Context) bool {
 	if !c.Exists() {
@@ -279,6 +308,7 @@ func (c *Cluster) heal(ctx context.Context) bool {
 			}
 			continue
 		}
+		c.mend(ctx, v)
 		ok = c.openVolume(ctx, v) && ok
 	}
 	return ok
