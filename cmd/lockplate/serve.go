@@ -102,10 +102,10 @@ func (a *app) serve(ctx context.Context, f *serveFlags, cfg *config, log *slog.L
 	bg, end := context.WithCancel(ctx)
 	background.Go(func() { sup.watch(bg, func() { d.cluster.Exists() }) })
 	background.Go(func() { d.reloadOnHangup(bg, sup) })
+	log.Info("ready", "state", cfg.State, "listeners", len(d.listening))
 	err = a.announce(d, f)
 	if err == nil {
 		sup.ready(fmt.Sprintf("listening on %d addresses", len(d.listening)))
-		log.Info("ready", "state", cfg.State, "listeners", len(d.listening))
 		err = d.wait(ctx)
 	}
 	end()

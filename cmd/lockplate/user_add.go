@@ -28,7 +28,7 @@ func (a *app) userAddCommand() *cobra.Command {
 			r, err := call[wire.AddClusterAdminResult](c.Context(), a, wire.MethodAddClusterAdmin,
 				wire.AddClusterAdminParams{Username: args[0], Password: s, Access: words, AcceptEula: true})
 			if err != nil {
-				return fmt.Errorf("add user %s: %w", args[0], err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "user %s added\n", args[0]) })
 		},

@@ -27,7 +27,7 @@ func (a *app) userPasswdCommand() *cobra.Command {
 			r, err := call[wire.Empty](c.Context(), a, wire.MethodModifyClusterAdmin,
 				wire.ModifyClusterAdminParams{ClusterAdminID: wire.Int(u.ClusterAdminID), Password: s})
 			if err != nil {
-				return fmt.Errorf("set password of %s: %w", u.Username, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "password of %s set\n", u.Username) })
 		},

@@ -25,7 +25,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 			r, err := call[wire.Empty](c.Context(), a, wire.MethodRemoveClusterAdmin,
 				wire.RemoveClusterAdminParams{ClusterAdminID: wire.Int(u.ClusterAdminID)})
 			if err != nil {
-				return fmt.Errorf("remove user %s: %w", u.Username, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "user %s removed\n", u.Username) })
 		},

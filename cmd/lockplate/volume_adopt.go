@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ container is taken read-only.`,
 			defer p.Passphrase.Wipe()
 			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodAdoptVolume, p)
 			if err != nil {
-				return fmt.Errorf("adopt volume %s: %w", args[0], err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { volumeTable(w, []wire.Volume{r.Value.Volume}) })
 		},

@@ -27,7 +27,7 @@ happens by itself after some hours, or at once with --purge.`,
 			}
 			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodDeleteVolume, wire.VolumeIDParams{VolumeID: wire.Int(v.VolumeID)})
 			if err != nil {
-				return fmt.Errorf("delete volume %s: %w", v.Name, err)
+				return err
 			}
 			if purge {
 				return a.purge(c.Context(), v)
@@ -53,7 +53,7 @@ func deleteText(v wire.Volume, purge bool) string {
 func (a *app) purge(ctx context.Context, v wire.Volume) error {
 	r, err := call[wire.Empty](ctx, a, wire.MethodPurgeDeletedVolume, wire.VolumeIDParams{VolumeID: wire.Int(v.VolumeID)})
 	if err != nil {
-		return fmt.Errorf("purge volume %s: %w", v.Name, err)
+		return err
 	}
 	return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "volume %s is gone, with its key\n", v.Name) })
 }

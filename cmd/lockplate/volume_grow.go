@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -25,7 +24,7 @@ when they attach again. A volume never gets smaller.`,
 			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodModifyVolume,
 				wire.ModifyVolumeParams{VolumeID: wire.Int(v.VolumeID), TotalSize: &n})
 			if err != nil {
-				return fmt.Errorf("grow volume %s: %w", v.Name, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { volumeTable(w, []wire.Volume{r.Value.Volume}) })
 		},

@@ -39,7 +39,7 @@ func (a *app) recoveryAddCommand() *cobra.Command {
 			r, err := call[wire.AddVolumeRecoveryKeyResult](c.Context(), a, wire.MethodAddRecoveryKey,
 				wire.AddVolumeRecoveryKeyParams{VolumeID: wire.Int(v.VolumeID), Passphrase: s, KDF: kdf})
 			if err != nil {
-				return fmt.Errorf("add recovery key of %s: %w", v.Name, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "passphrase added to %s in keyslot %d\n", v.Name, r.Value.Slot) })
 		},
@@ -95,7 +95,7 @@ func (a *app) recoveryRemoveCommand() *cobra.Command {
 			r, err := call[wire.Empty](c.Context(), a, wire.MethodRemoveRecoveryKey,
 				wire.RemoveVolumeRecoveryKeyParams{VolumeID: wire.Int(v.VolumeID), Slot: wire.Int(slot), Force: force})
 			if err != nil {
-				return fmt.Errorf("remove recovery key of %s: %w", v.Name, err)
+				return err
 			}
 			return a.show(r.Raw, func(w io.Writer) { fmt.Fprintf(w, "keyslot %d of %s wiped\n", slot, v.Name) })
 		},
