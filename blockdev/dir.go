@@ -36,7 +36,7 @@ func openDirDrive(path string, o DriveOptions) (Drive, error) {
 		return nil, fmt.Errorf("open drive dir:%s: %w", path, osError(err))
 	}
 	if !st.IsDir() {
-		return nil, fmt.Errorf("%w dir:%s: not a directory, use file: or disk:", ErrURI, path)
+		return nil, fmt.Errorf("%w dir:%s: use file: or disk: for what is not a directory", ErrURI, path)
 	}
 	return &dirDrive{opened: opened{o: o}, dir: path}, nil
 }

@@ -236,7 +236,7 @@ func TestMemDriveKeepsOneWriterOrManyReaders(t *testing.T) {
 }
 
 func TestCloneIsIndependent(t *testing.T) {
-	ctx, p := t.Context(), make([]byte, 1)
+	ctx := t.Context()
 	m := blockdev.NewMem(1 << 20)
 	if err := m.WriteAt(ctx, []byte{1}, 70000, 0); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestCloneIsIndependent(t *testing.T) {
 		d    blockdev.Device
 		want string
 	}{{c, "\x01\x03"}, {again, "\x02\x00"}} {
-		p = make([]byte, 2)
+		p := make([]byte, 2)
 		if err := x.d.ReadAt(ctx, p, 70000); err != nil || string(p) != x.want {
 			t.Errorf("read %q, %v, want %q", p, err, x.want)
 		}
