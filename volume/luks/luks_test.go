@@ -48,3 +48,33 @@ func TestFormatReadUnlock(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+func TestUnlockFollowsPriorities(t *testing.T) {
+	dev, h := newContainer(t, 20<<20, Options{})
+	for range 4 {
+		h = addSlot(t, dev, h, "same")
+	}
+	for _, c := range []struct {
+		priority []any // by keyslot, nil = not stated
+		want     int
+	}{
+		{[]any{nil, nil, nil, nil}, 0},
+		{[]any{0, nil, nil, nil}, 1},
+		{[]any{0, 1, 2, 2}, 2},
+		{[]any{0, 0, 0, 1}, 3},
+		{[]any{0, 0, 0, 0}, 0},
+	} {
+		rewrite(t, dev, func(tree object) {
+			for i, p := range c.priority {
+				k := at(tree, "keyslots", decimal(int64(i)))
+				delete(k, "priority")
+				if p != nil {
+					k["priority"] = p
+				}
+			}
+		})
+		if slot := wantKey(t, dev, reread(t, dev), "same", testKey(64, 1)); slot != c.want {
+			t.Errorf("priorities %v: keyslot %d opened, want %d", c.priority, slot, c.want)
+		}
+	}
+}
