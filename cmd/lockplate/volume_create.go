@@ -32,6 +32,7 @@ passphrase, so that any Linux host opens it with cryptsetup and without lockplat
 			if err != nil {
 				return err
 			}
+			p.Enable512e = given(c.Flags().Changed("512e"), &f.emulate512)
 			defer p.RecoveryPassphrase.Wipe()
 			r, err := call[wire.CreateVolumeResult](c.Context(), a, wire.MethodCreateVolume, p)
 			if err != nil {
