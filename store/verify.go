@@ -33,6 +33,8 @@ const (
 	boltMagic    = 0xED0CDAED
 	boltVersion  = 2
 	noFreelist   = ^uint64(0)
+	minPage      = 1 << 10
+	maxPage      = 64 << 10
 	maxTreeDepth = 32
 	maxProblems  = 100
 )
@@ -83,44 +85,65 @@ func (v *verifier) bad(where, format string, a ...any) {
 }
 
 type metaPage struct {
-	pageSize             uint32
-	root, freelist       uint64
-	high, txid, checksum uint64
+	flags          uint16
+	pageSize       uint32
+	root, freelist uint64
+	high, txid     uint64
 }
 
-// bestMeta finds the newest valid meta page, as bbolt does: the first at 0, the
-// second one page later. One damaged copy is what a crash may leave.
+// bestMeta finds the newest valid meta page where bbolt does: the first is at 0,
+// the second one page later. One damaged copy is what a crash may leave; one
+// that passes its checksum and still makes no sense is not. nil: a problem was
+// noted.
 func (v *verifier) bestMeta(size int64) (*metaPage, error) {
-	var best *metaPage
-	for off := int64(0); off <= 64<<10; off = max(1024, off*2) {
+	best, err := v.readMeta(0)
+	if err != nil {
+		return nil, err
+	}
+	first, last := int64(minPage), int64(maxPage)
+	if best != nil {
+		first, last = int64(best.pageSize), int64(best.pageSize)
+	}
+	for off := first; off <= last && off >= minPage; off *= 2 {
 		m, err := v.readMeta(off)
 		if err != nil {
 			return nil, err
 		}
-		if m == nil || (off > 0 && off != int64(m.pageSize)) || (best != nil && best.pageSize != m.pageSize) {
+		if m == nil {
 			continue
+		}
+		if int64(m.pageSize) != off {
+			v.bad("meta pages", "page size %d in the copy at %d", m.pageSize, off)
+			return nil, nil
 		}
 		if best == nil || m.txid > best.txid {
 			best = m
 		}
+		break
 	}
 	if best == nil {
 		v.bad("meta pages", "neither copy is valid; not a store, or its start is overwritten")
 		return nil, nil
 	}
-	v.pageSize, v.high = int64(best.pageSize), best.high
-	if ps := best.pageSize; ps < 1024 || ps > 64<<10 || ps&(ps-1) != 0 {
-		v.bad("meta page", "page size %d", ps)
-		return nil, nil
-	}
-	if best.high < 4 || best.high > uint64(size/v.pageSize) {
-		v.bad("file", "has %d bytes, but %d pages of %d are in use: it was cut short", size, best.high, v.pageSize)
-		return nil, nil
-	}
-	return best, nil
+	return v.useMeta(best, size), nil
 }
 
-// readMeta returns nil for anything but a valid meta page.
+// useMeta checks what the chosen meta page says of the file.
+func (v *verifier) useMeta(m *metaPage, size int64) *metaPage {
+	v.pageSize, v.high = int64(m.pageSize), m.high
+	switch {
+	case m.flags != flagMeta || m.pageSize < minPage || m.pageSize > maxPage || m.pageSize&(m.pageSize-1) != 0:
+		v.bad("meta page", "page size %d, type %#x", m.pageSize, m.flags)
+	case m.high < 4 || m.high > uint64(size/v.pageSize):
+		v.bad("file", "has %d bytes, but %d pages of %d are in use: it was cut short", size, m.high, v.pageSize)
+	default:
+		return m
+	}
+	return nil
+}
+
+// readMeta returns nil for anything but a page that bbolt takes for a meta page:
+// magic, version and checksum are right.
 func (v *verifier) readMeta(off int64) (*metaPage, error) {
 	buf := make([]byte, pageHeader+metaBytes)
 	if ok, err := v.read(buf, off); !ok {
@@ -129,15 +152,13 @@ func (v *verifier) readMeta(off int64) (*metaPage, error) {
 	b := buf[pageHeader:]
 	sum := fnv.New64a()
 	sum.Write(b[:metaBytes-8])
-	m := &metaPage{
-		pageSize: order.Uint32(b[8:]), root: order.Uint64(b[16:]), freelist: order.Uint64(b[32:]),
-		high: order.Uint64(b[40:]), txid: order.Uint64(b[48:]), checksum: order.Uint64(b[56:]),
-	}
-	if order.Uint16(buf[8:]) != flagMeta || order.Uint32(b) != boltMagic || order.Uint32(b[4:]) != boltVersion ||
-		m.checksum != sum.Sum64() {
+	if order.Uint32(b) != boltMagic || order.Uint32(b[4:]) != boltVersion || order.Uint64(b[metaBytes-8:]) != sum.Sum64() {
 		return nil, nil
 	}
-	return m, nil
+	return &metaPage{
+		flags: order.Uint16(buf[8:]), pageSize: order.Uint32(b[8:]), root: order.Uint64(b[16:]),
+		freelist: order.Uint64(b[32:]), high: order.Uint64(b[40:]), txid: order.Uint64(b[48:]),
+	}, nil
 }
 
 // read fills p; false without an error means that the file ends before.
@@ -252,14 +273,14 @@ func (v *verifier) leaf(where string, p, lo, hi []byte, depth int) error {
 	return nil
 }
 
-// inOrder checks that the i-th key follows lo and stays under hi.
+// inOrder checks that the i-th key is not empty, follows lo and stays under hi.
 func (v *verifier) inOrder(where string, i int, key, lo, hi []byte) bool {
 	c := 1
 	if lo != nil {
 		c = bytes.Compare(key, lo)
 	}
-	if c < 0 || (c == 0 && i > 0) || (hi != nil && bytes.Compare(key, hi) >= 0) {
-		v.bad(where, "key %d is out of order", i)
+	if len(key) == 0 || c < 0 || (c == 0 && i > 0) || (hi != nil && bytes.Compare(key, hi) >= 0) {
+		v.bad(where, "key %d is empty or out of order", i)
 		return false
 	}
 	return true

@@ -1,0 +1,5 @@
+//go:build !race
+
+package keymgr
+
+const raceEnabled = false
