@@ -181,13 +181,10 @@ func (r *refusal) Error() string {
 
 // bounded runs f with the connection cut when ctx ends.
 func (g *dialogue) bounded(ctx context.Context, f func() error) error {
-	if d, ok := ctx.Deadline(); ok {
-		g.nc.SetDeadline(d)
-	}
 	raw := g.nc
 	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
 	err := f()
-	if !stop() && ctx.Err() != nil {
+	if !stop() {
 		return ctx.Err()
 	}
 	if err == nil {

@@ -220,10 +220,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// cut stops the server without regard to requests.
+// cut stops the server without regard to requests. The sockets are closed
+// first, so that no client is told of the cancelling.
 func (s *Server) cut() {
-	s.cancel()
 	s.stop(true)
+	s.cancel()
 	s.budget.wake()
 }
 
