@@ -17,9 +17,22 @@ import (
 
 func addr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
-// memoryHas counts the places in this process's writable memory that hold the
-// bytes that needle is after XOR with 0x55 (so that needle itself is no hit).
-func memoryHas(t *testing.T, needle []byte) int {
+// needles are key parts to look for, XORed with 0x55 so that they are no hits
+// themselves.
+type needles struct {
+	masked [][]byte
+	start  [1 << 16]bool // first two bytes of any, unmasked
+}
+
+const needleBytes = 16
+
+func (n *needles) add(b []byte) {
+	n.masked = append(n.masked, mask(b[:needleBytes]))
+	n.start[int(b[0])<<8|int(b[1])] = true
+}
+
+// find counts the places in this process's writable memory that hold a needle.
+func (n *needles) find(t *testing.T) (hits int) {
 	t.Helper()
 	if raceEnabled {
 		t.Skip("needs a build without the race detector, whose shadow memory is too much to scan")
@@ -33,7 +46,6 @@ func memoryHas(t *testing.T, needle []byte) int {
 		t.Skipf("needs /proc/self/mem: %v", err)
 	}
 	defer mem.Close()
-	hits := 0
 	buf := make([]byte, 1<<20)
 	defer clear(buf) // what it copied must not be found by the next scan
 	for line := range strings.Lines(string(maps)) {
@@ -42,29 +54,26 @@ func memoryHas(t *testing.T, needle []byte) int {
 		if _, err := fmt.Sscanf(line, "%x-%x %s", &lo, &hi, &perm); err != nil || !strings.HasPrefix(perm, "rw") {
 			continue
 		}
-		for off := lo; off < hi; off += uintptr(len(buf) - len(needle)) {
-			n, _ := mem.ReadAt(buf[:min(len(buf), int(hi-off))], int64(off))
-			hits += count(buf[:n], needle)
+		for off := lo; off < hi; off += uintptr(len(buf) - needleBytes + 1) {
+			got, _ := mem.ReadAt(buf[:min(len(buf), int(hi-off))], int64(off))
+			hits += n.count(buf[:got])
 		}
 	}
 	return hits
 }
 
-// count finds the unmasked needle in b.
-func count(b, masked []byte) (n int) {
-	for i := 0; i+len(masked) <= len(b); i++ {
-		if b[i] != masked[0]^0x55 || b[i+1] != masked[1]^0x55 {
+func (n *needles) count(b []byte) (hits int) {
+	for i := 0; i+needleBytes <= len(b); i++ {
+		if !n.start[int(b[i])<<8|int(b[i+1])] {
 			continue
 		}
-		same := true
-		for j := range masked {
-			same = same && b[i+j] == masked[j]^0x55
-		}
-		if same {
-			n++
+		for _, m := range n.masked {
+			if bytes.Equal(mask(b[i:i+needleBytes]), m) {
+				hits++
+			}
 		}
 	}
-	return n
+	return hits
 }
 
 func mask(b []byte) []byte {
@@ -86,18 +95,16 @@ func TestNoKeyBytesLeftInMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	var needles [][]byte
-	func() { needles = exercise(t, st) }()
+	n := &needles{}
+	exercise(t, st, n)
 	runtime.GC()
-	for i, n := range needles {
-		if hits := memoryHas(t, n); hits > 0 {
-			t.Errorf("key %d is in memory at %d places after everything was destroyed", i, hits)
-		}
+	if hits := n.find(t); hits > 0 {
+		t.Errorf("keys are in memory at %d places after everything was destroyed", hits)
 	}
 }
 
-// exercise returns masked parts of all keys it used.
-func exercise(t *testing.T, st store.Store) [][]byte {
+// exercise adds parts of all keys it uses to n.
+func exercise(t *testing.T, st store.Store, n *needles) {
 	dir := t.TempDir()
 	s, err := ParseSealer("file:"+dir+"/k", SealerOptions{StateDir: dir, Create: true})
 	if err != nil {
@@ -108,8 +115,8 @@ func exercise(t *testing.T, st store.Store) [][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	needles := [][]byte{mask(m.w.key.Bytes()[:16])}
-	if memoryHas(t, needles[0]) == 0 {
+	n.add(m.w.key.Bytes())
+	if n.find(t) == 0 {
 		t.Fatal("the scan does not find a key that is there")
 	}
 	for i := range 20 {
@@ -117,7 +124,8 @@ func exercise(t *testing.T, st store.Store) [][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		needles = append(needles, mask(k.Bytes()[:16]), mask(k.Bytes()[32:48]))
+		n.add(k.Bytes())
+		n.add(k.Bytes()[32:])
 		v := uuid.NewString()
 		if err := st.Update(t.Context(), func(tx store.Tx) error { return m.PutDataKey(tx, v, k) }); err != nil {
 			t.Fatal(err)
@@ -135,7 +143,6 @@ func exercise(t *testing.T, st store.Store) [][]byte {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return needles
 }
 
 // TestKeySchedulesAreWiped fails when a new Go hides pointers in them, which
