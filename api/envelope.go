@@ -52,10 +52,18 @@ func parseBody(body []byte) (call, *wire.Error) {
 	if p != nil && p[0] != '{' && string(p) != "null" {
 		return c, wrongType("params", "an object")
 	}
+	defer clear(p) // it may hold a password, and is copied once more now
 	if p != nil && json.Unmarshal(p, &c.params) != nil {
 		return c, wrongType("params", "an object")
 	}
 	return c, nil
+}
+
+// wipe overwrites the parameters as they came.
+func (c *call) wipe() {
+	for _, raw := range c.params {
+		clear(raw)
+	}
 }
 
 // parseQuery reads the GET form. It has the first value of each name.

@@ -84,6 +84,7 @@ func (s *Server) refuse(w http.ResponseWriter, who identity, err error) {
 // answer reads the envelope, runs the method and sends the reply.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, who identity) {
 	c, bad := s.readCall(w, r)
+	defer c.wipe()
 	if bad == nil && who.setup && !s.setupMay(c.method) {
 		s.refuse(w, who, errUnauthenticated)
 		return

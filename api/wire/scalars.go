@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"strconv"
@@ -60,8 +61,8 @@ const redacted = "[secret]"
 // String hides the secret.
 func (Password) String() string { return redacted }
 
-// GoString hides the secret.
-func (Password) GoString() string { return redacted }
+// Format hides the secret from every verb of fmt.
+func (Password) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 // LogValue hides the secret.
 func (Password) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -1,0 +1,323 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"lockplate/api/wire"
+	"lockplate/cluster"
+	"lockplate/keymgr"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a Backend with one of everything. It records what it was asked.
+type fake struct {
+	mu      sync.Mutex
+	exists  bool
+	err     error // of every method, if set
+	created cluster.CreateParams
+	last    any           // parameters of the last call
+	kept    bool          // of Async
+	wait    chan struct{} // if set, Volumes waits for it
+	arrived chan struct{} // if set, Volumes tells that it was reached
+	users   map[string]cluster.User
+	async   cluster.Async
+	panics  bool
+}
+
+var day = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+
+const someUUID = "6f1c2e0a-30d5-4d8e-9c43-0f6a5b7d8e91"
+
+func newFake() *fake {
+	return &fake{
+		exists: true,
+		users: map[string]cluster.User{
+			"ann": {ID: 1, Name: "ann", Roles: []cluster.Role{cluster.RoleAdmin}, Created: day},
+			"ron": {ID: 2, Name: "ron", Roles: []cluster.Role{cluster.RoleReader}, Created: day},
+		},
+		async: cluster.Async{
+			Handle: 3, Type: "DriveAdd", Created: day, Updated: day, Done: true, Progress: 100,
+			Result: map[string]any{"drives": []int{1}},
+		},
+	}
+}
+
+func (f *fake) note(v any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = v
+	return f.err
+}
+
+func (f *fake) Exists() bool { return f.exists }
+
+func (f *fake) Create(_ context.Context, p cluster.CreateParams) error {
+	p.Password = append([]byte(nil), p.Password...)
+	p.SealPassphrase = append([]byte(nil), p.SealPassphrase...)
+	f.created = p
+	return f.note(p)
+}
+
+func (f *fake) Info(context.Context) (cluster.Info, error) {
+	return cluster.Info{
+		Name: "attic", UUID: someUUID, Created: day, SoftwareEncryption: true, NodeID: 1, NodeName: "host",
+	}, f.err
+}
+
+func (f *fake) Encryption(context.Context) (cluster.Encryption, error) {
+	return cluster.Encryption{Enabled: true, Version: 1, Master: &keymgr.MasterKey{
+		ID: someUUID, Type: keymgr.Internal, Created: day, Sealed: false, Sealer: "file", Warning: "beside the data",
+	}}, f.err
+}
+
+func (f *fake) Faults(context.Context) ([]cluster.Fault, error) {
+	return []cluster.Fault{
+		{ID: 1, Code: "driveFailed", Severity: "error", Type: "drive", Text: "Drive 2 cannot be used.", DriveID: 2, Since: day},
+		{ID: 2, Code: "volumesOffline", Severity: "error", Type: "volume", Text: "Volume \"v\" is offline.", VolumeID: 7, Since: day},
+	}, f.err
+}
+
+func (f *fake) Drives(context.Context) ([]cluster.Drive, error) {
+	return []cluster.Drive{
+		{
+			ID: 1, UUID: someUUID, URI: "dir:/srv/d1", Role: cluster.RoleBlock, Status: cluster.DriveActive,
+			Capacity: 1 << 40, Free: 1 << 39, Added: day, Volumes: []int64{7},
+		},
+		{ID: 2, UUID: someUUID, URI: "disk:/dev/sdb", Role: cluster.RoleMetadata, Status: cluster.DriveFailed, Reason: "not there", Serial: "S1", Model: "M"},
+	}, f.err
+}
+
+func (f *fake) AddDrives(_ context.Context, d []cluster.AddDrive) (int64, error) { return 3, f.note(d) }
+
+func (f *fake) RemoveDrives(_ context.Context, ids []int64) (int64, error) { return 4, f.note(ids) }
+
+func (f *fake) ForgetDrive(_ context.Context, id int64) error { return f.note(id) }
+
+func volume(id int64, name string) cluster.Volume {
+	return cluster.Volume{
+		ID: id, UUID: someUUID, Name: name, AccountID: 1, Size: 1 << 30, SectorSize: 4096, Emulate512: true,
+		Access: cluster.AccessReadWrite, State: cluster.VolumeOnline, Encrypted: true, Cipher: "aes-xts-plain64",
+		KeyBits: 512, DriveID: 1, Path: "/srv/d1/" + name + ".img", Discard: "off", Created: day,
+	}
+}
+
+func (f *fake) Volumes(ctx context.Context) ([]cluster.Volume, error) {
+	if f.arrived != nil {
+		f.arrived <- struct{}{}
+	}
+	if f.wait != nil {
+		select {
+		case <-f.wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if f.panics {
+		panic("a bug")
+	}
+	gone := volume(8, "gone")
+	gone.State, gone.Deleted, gone.Purge = cluster.VolumeDeleted, day, day.Add(8*time.Hour)
+	other := volume(9, "other")
+	other.AccountID, other.State, other.Reason = 2, cluster.VolumeLocked, "its key is missing"
+	return []cluster.Volume{volume(7, "v"), gone, other}, f.err
+}
+
+func (f *fake) Volume(_ context.Context, id int64) (cluster.Volume, error) {
+	return volume(id, "v"), f.err
+}
+
+func (f *fake) CreateVolume(_ context.Context, p cluster.CreateVolume) (cluster.Volume, error) {
+	p.Passphrase = append([]byte(nil), p.Passphrase...)
+	return volume(7, p.Name), f.note(p)
+}
+
+func (f *fake) AdoptVolume(_ context.Context, p cluster.AdoptVolume) (cluster.Volume, error) {
+	return volume(7, p.Name), f.note(p)
+}
+
+func (f *fake) ModifyVolume(_ context.Context, id int64, m cluster.ModifyVolume) (cluster.Volume, error) {
+	return volume(id, "v"), f.note(m)
+}
+
+func (f *fake) DeleteVolume(_ context.Context, id int64) (cluster.Volume, error) {
+	v := volume(id, "v")
+	v.State, v.Deleted, v.Purge = cluster.VolumeDeleted, day, day.Add(8*time.Hour)
+	return v, f.note(id)
+}
+
+func (f *fake) RestoreVolume(_ context.Context, id int64) (cluster.Volume, error) {
+	return volume(id, "v"), f.note(id)
+}
+
+func (f *fake) PurgeVolume(_ context.Context, id int64) error { return f.note(id) }
+
+func (f *fake) VolumeStats(context.Context) ([]cluster.VolumeStats, error) {
+	return []cluster.VolumeStats{{
+		VolumeID: 7, ReadOps: 10, WriteOps: 20, TrimOps: 1, ZeroOps: 2, FlushOps: 3, Errors: 4,
+		ReadBytes: 40960, WriteBytes: 163840, ReadLatency: time.Millisecond, WriteLatency: 4 * time.Millisecond, InFlight: 2,
+	}}, f.err
+}
+
+func (f *fake) AddRecoveryKey(_ context.Context, id int64, pass []byte, kdf string) (int, error) {
+	return 0, f.note([]any{id, string(pass), kdf})
+}
+
+func (f *fake) RecoveryKeys(context.Context, int64) ([]cluster.RecoveryKey, error) {
+	return []cluster.RecoveryKey{{Slot: 0, KDF: "argon2id"}}, f.err
+}
+
+func (f *fake) RemoveRecoveryKey(_ context.Context, id int64, slot int) error {
+	return f.note([]int64{id, int64(slot)})
+}
+
+func (f *fake) Async(_ context.Context, handle int64, keep bool) (cluster.Async, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept = keep
+	if handle != f.async.Handle {
+		return cluster.Async{}, &cluster.NotFoundError{Kind: "async", ID: itoa(int(handle))}
+	}
+	return f.async, f.err
+}
+
+func (f *fake) Asyncs(context.Context) ([]cluster.Async, error) {
+	failed := cluster.Async{Handle: 4, Type: "DriveRemoval", Created: day, Updated: day, Done: true, ErrName: "xInUse", ErrText: "in use"}
+	return []cluster.Async{f.async, failed}, f.err
+}
+
+func (f *fake) Backup(_ context.Context, w io.Writer, _ []byte) error {
+	io.WriteString(w, "sealed")
+	return f.err
+}
+
+func (f *fake) CheckStore(context.Context) ([]string, error) { return nil, f.err }
+
+func (f *fake) AddUser(_ context.Context, name string, _ []byte, roles []cluster.Role, _ map[string]any) (cluster.User, error) {
+	return cluster.User{ID: 3, Name: name, Roles: roles}, f.note(roles)
+}
+
+func (f *fake) Users(context.Context) ([]cluster.User, error) {
+	return []cluster.User{f.users["ann"], f.users["ron"]}, f.err
+}
+
+func (f *fake) ModifyUser(_ context.Context, id int64, _ []byte, roles []cluster.Role) (cluster.User, error) {
+	return cluster.User{ID: id}, f.note(roles)
+}
+
+func (f *fake) RemoveUser(_ context.Context, id int64) error { return f.note(id) }
+
+// Authenticate knows everybody by the password "password", and "limited" as
+// the name of somebody who failed too often.
+func (f *fake) Authenticate(_ context.Context, name string, password []byte, from string) (cluster.User, error) {
+	if name == "limited" {
+		return cluster.User{}, cluster.ErrRateLimited
+	}
+	u, ok := f.users[name]
+	if !ok || string(password) != "password" {
+		return cluster.User{}, cluster.ErrDenied
+	}
+	return u, nil
+}
+
+// apiRig is a server on a fake, called without a network.
+type apiRig struct {
+	t *testing.T
+	*fake
+	srv *Server
+	log *strings.Builder
+	reg *prometheus.Registry
+}
+
+func newAPIRig(t *testing.T) *apiRig {
+	t.Helper()
+	r := &apiRig{t: t, fake: newFake(), log: &strings.Builder{}, reg: prometheus.NewRegistry()}
+	s, err := NewServer(Config{
+		Cluster: r.fake, Registerer: r.reg, StateDir: t.TempDir(),
+		Logger: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:    func() time.Time { return day },
+		Info: func() wire.GetGatewayInfoResult {
+			return wire.GetGatewayInfoResult{
+				Version: "1.2.3", GoVersion: "go1.26", Engine: "x/crypto", StartTime: "2026-01-02T03:04:05Z", StateDir: "/state",
+				Listeners: []wire.Listener{
+					{Kind: "nbd", Address: "unix:/state/nbd.sock"}, {Kind: "nbd", Address: "tcp:127.0.0.1:10809"},
+					{Kind: "api", Address: "tcp:[::1]:10811", TLS: true},
+				},
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.srv = s
+	return r
+}
+
+// do sends a request as a peer of the socket (admin or not) and, given a user,
+// with a password.
+func (r *apiRig) do(method, target, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	r.t.Helper()
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	for _, c := range change {
+		c(req)
+	}
+	w := httptest.NewRecorder()
+	r.srv.ServeHTTP(w, req)
+	return w
+}
+
+func asAdmin(r *http.Request) { r.SetBasicAuth("ann", "password") }
+
+func asReader(r *http.Request) { r.SetBasicAuth("ron", "password") }
+
+const endpoint = "/json-rpc/12.3"
+
+// post sends an envelope as administrator and returns the reply as sent.
+func (r *apiRig) post(body string) map[string]json.RawMessage {
+	r.t.Helper()
+	return r.reply(r.do(http.MethodPost, endpoint, body, asAdmin))
+}
+
+// reply checks what every answer of the endpoint must be.
+func (r *apiRig) reply(w *httptest.ResponseRecorder) map[string]json.RawMessage {
+	r.t.Helper()
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || w.Code != http.StatusOK {
+		r.t.Fatalf("HTTP %d %q: %v", w.Code, w.Body, err)
+	}
+	if ct := w.Header().Get("Content-Type"); !strings.Contains(ct, "json") {
+		r.t.Errorf("content type %q", ct)
+	}
+	_, id := m["id"]
+	_, res := m["result"]
+	_, bad := m["error"]
+	if !id || res == bad {
+		r.t.Errorf("reply must have an id and either result or error: %s", w.Body)
+	}
+	return m
+}
+
+// wantError checks the error of a reply.
+func (r *apiRig) wantError(what string, reply map[string]json.RawMessage, name, message string) {
+	r.t.Helper()
+	var e wire.Error
+	if err := json.Unmarshal(reply["error"], &e); err != nil {
+		r.t.Errorf("%s: no error in %s", what, reply["result"])
+		return
+	}
+	if e.Code != 500 || e.Name != name || !strings.Contains(e.Message, message) {
+		r.t.Errorf("%s: %d %s %q; want 500 %s with %q", what, e.Code, e.Name, e.Message, name, message)
+	}
+}
