@@ -270,7 +270,7 @@ func TestAdoptRefuses(t *testing.T) {
 	}{
 		{"foreign", g.file("wrong", "no"), exitDenied},
 		{"cut", c.passphrase, exitIntegrity},
-		{"noise", c.passphrase, exitIntegrity},
+		{"noise", c.passphrase, exitFailure}, // no container at all
 		{"absent", c.passphrase, exitNotFound},
 	} {
 		t.Run(tt.image, func(t *testing.T) {

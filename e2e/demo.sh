@@ -210,7 +210,7 @@ proof "cryptsetup reveals the volume key to its owner" cryptsetup luksDump --bat
 # the first 512 bytes of a 4096-byte sector are those of a 512-byte one with the same tweak
 tail -c +$((offset + sector * 4096 + 1)) "$image" | head -c 512 | decrypt_sector "$work/volume.key" $((sector * 8)) >"$work/outside"
 tail -c +$((sector * 4096 + 1)) "$work/served" | head -c 512 >"$work/inside"
-note "$(head -c 52 "$work/outside")"
+note "$(head -c 52 "$work/outside" | tr '\n' ' ')…"
 same() { test "$(stat -c %s "$work/outside")" = 512 && cmp "$work/outside" "$work/inside"; }
 proof "sector $sector decrypted by OpenSSL alone equals what NBD returned" same
 

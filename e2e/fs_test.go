@@ -53,7 +53,7 @@ func attach(t *testing.T, uri string) *attached {
 // detach may be called twice.
 func (a *attached) detach() {
 	if a.device != "" {
-		_ = try(a.t, "losetup", "--detach", a.device)
+		run(a.t, "losetup", "--detach", a.device)
 		a.device = ""
 	}
 	_ = syscall.Unmount(a.dir, syscall.MNT_DETACH)

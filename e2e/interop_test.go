@@ -32,8 +32,8 @@ func TestNbdinfoSeesWhatWeOffer(t *testing.T) {
 			CanDF        bool     `json:"can_df"`
 			CanMultiConn bool     `json:"can_multi_conn"`
 			ReadOnly     bool     `json:"is_read_only"`
-			BlockMin     int64    `json:"block_minimum"`
-			BlockMax     int64    `json:"block_maximum"`
+			BlockMin     int64    `json:"block_size_minimum"`
+			BlockMax     int64    `json:"block_size_maximum"`
 		}
 	}
 	out := run(t, "nbdinfo", "--json", g.uri("vol"))

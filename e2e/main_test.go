@@ -101,7 +101,7 @@ func try(t *testing.T, name string, args ...string) result {
 func tryIn(t *testing.T, stdin, name string, args ...string) result {
 	t.Helper()
 	var out, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.Command(name, args...) // also used in cleanups, where the test's context is over
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
