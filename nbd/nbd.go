@@ -51,8 +51,11 @@ type Exports interface {
 // Config is what a Server is made from. Only Exports is required.
 type Config struct {
 	Exports Exports
-	// TLS makes STARTTLS available. It is cloned; versions below 1.3 are
-	// refused whatever it says. ClientAuth decides about client certificates.
+	// TLS makes STARTTLS available. It is cloned. Its MinVersion is 1.3 unless
+	// it says 1.2, for clients that know no better (nbd-client 3.24); then with
+	// forward secrecy and authenticated ciphers only. Nothing older is spoken.
+	// ClientAuth decides about client certificates. A configuration from
+	// GetConfigForClient is used as it is: Harden it.
 	TLS *tls.Config
 	// RequireTLS answers every option but STARTTLS and ABORT with
 	// ERR_TLS_REQD until the connection is encrypted. Needs TLS.

@@ -64,7 +64,7 @@ func NewServer(c Config) (*Server, error) {
 	}
 	if c.TLS != nil {
 		s.tls = c.TLS.Clone()
-		s.tls.MinVersion = max(s.tls.MinVersion, tls.VersionTLS13)
+		Harden(s.tls)
 	}
 	s.budget = newBudget(s.limits.TotalBytes)
 	s.requests.New = func() any { return new(request) }
@@ -75,6 +75,20 @@ func NewServer(c Config) (*Server, error) {
 		return nil, fmt.Errorf("nbd server: register metrics: %w", err)
 	}
 	return s, nil
+}
+
+// Harden sets what Config.TLS promises: TLS 1.3, or 1.2 where c asks for it by
+// its MinVersion, then with forward secrecy and authenticated ciphers only.
+func Harden(c *tls.Config) {
+	if c.MinVersion != tls.VersionTLS12 {
+		c.MinVersion = tls.VersionTLS13
+		return
+	}
+	c.CipherSuites = []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
 }
 
 // Serve accepts connections until Shutdown is called, and then returns nil, or

@@ -151,6 +151,39 @@ func TestTLSMatrix(t *testing.T) {
 	}
 }
 
+// TestTLS12OnlyWhereAsked allows 1.2 to clients that know no better, never with
+// a cipher that is not authenticated, and never 1.1.
+func TestTLS12OnlyWhereAsked(t *testing.T) {
+	a := newAuthority(t)
+	good := a.issue("client", -time.Hour, time.Hour)
+	config := a.serverConfig()
+	config.GetConfigForClient = nil
+	config.MinVersion = tls.VersionTLS12
+	s := startTCP(t, Config{Exports: one(blockdev.NewMem(1 << 21)), TLS: config, RequireTLS: true})
+	dial := func(change func(*tls.Config)) (*Client, error) {
+		c := a.clientConfig(good)
+		change(c)
+		return Dial(t.Context(), s.nbds(), DialOptions{TLS: c})
+	}
+	c, err := dial(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	exercise(t, c)
+	for name, change := range map[string]func(*tls.Config){
+		"TLS 1.1": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
+		"CBC": func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
+		},
+	} {
+		if c, err := dial(change); err == nil {
+			c.Close()
+			t.Errorf("%s is allowed", name)
+		}
+	}
+}
+
 // exercise writes and reads back a few sizes.
 func exercise(t testing.TB, c *Client) {
 	t.Helper()
