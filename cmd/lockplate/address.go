@@ -30,6 +30,7 @@ func parseAddress(s string) (address, error) {
 	return address{}, hint(usagef("%q is not a listen address", s), "write tcp:HOST:PORT, unix:PATH or none")
 }
 
+// unixAddress is the address of a socket, if the kernel can take its path.
 func unixAddress(path string) (address, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {

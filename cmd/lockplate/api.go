@@ -11,12 +11,13 @@ import (
 // maxParams bounds what is read from standard input, in bytes.
 const maxParams = 1 << 20
 
+// apiCommand is any method as it is, for scripts and for what no command does.
 func (a *app) apiCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "api METHOD [JSON]", Short: "Call any API method and print its result object",
-		Long: `Call any API method with the object of parameters, and print the result object.
-"-" reads the object from standard input, which is the way for one that holds
-a password: arguments can be seen by other users.`,
+		Long: `Call any API method with the object of parameters, and print the result
+object. "-" reads the object from standard input, which is the way for one
+that holds a password: arguments can be seen by other users.`,
 		Example: "  lockplate api ListVolumes\n  lockplate api ModifyVolume '{\"volumeID\": 3, \"access\": \"readOnly\"}'",
 		Args:    cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeMethods,
 		RunE: func(c *cobra.Command, args []string) error {

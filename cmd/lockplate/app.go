@@ -68,6 +68,8 @@ const rootExample = `  lockplate demo                                     try it
   lockplate volume create web --size 10G
   lockplate volume show web                          the lines that attach it`
 
+// rootCommand is the whole tree. Flags that every command takes are here; the
+// rest is with each command.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use: "lockplate", Short: "encrypting block gateway", Long: rootLong, Example: rootExample,

@@ -42,6 +42,7 @@ func attachments(listeners []wire.Listener, v wire.Volume) []attachment {
 	return out
 }
 
+// unixAttachment gives the lines for a socket.
 func unixAttachment(path string, v wire.Volume) attachment {
 	uri := "nbd+unix:///" + v.Name + "?socket=" + strings.ReplaceAll(url.PathEscape(path), "%2F", "/")
 	return attachment{
@@ -53,6 +54,8 @@ func unixAttachment(path string, v wire.Volume) attachment {
 	}
 }
 
+// tcpAttachment gives the lines for a TCP listener. The default port is left out
+// where it can be.
 func tcpAttachment(addr string, secure bool, v wire.Volume) (attachment, bool) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -92,6 +95,8 @@ func reachable(host string) string {
 	return host
 }
 
+// qemuLine is the option for a virtual machine. In it qemu reads a comma as the
+// end of the file name unless it is doubled.
 func qemuLine(uri string) string {
 	return "qemu-system-x86_64 … -drive " + shellWord("file="+strings.ReplaceAll(uri, ",", ",,")+",format=raw,if=virtio")
 }

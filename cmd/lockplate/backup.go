@@ -13,14 +13,16 @@ import (
 	"lockplate/api/wire"
 )
 
+// backupCommand is GetStoreBackup into a new file. The API sends the backup
+// sealed, so nothing in clear passes here.
 func (a *app) backupCommand() *cobra.Command {
 	var pass secretFlags
 	c := &cobra.Command{
 		Use: "backup FILE", Short: "Write the store, sealed with a passphrase, to a file",
-		Long: `Write the store to a new file, sealed with a passphrase: the cluster, its drives
-and volumes, and their wrapped keys. The master key's own sealer (key file,
-passphrase, credential) is needed beside it; volumes' data is not in it. "-" is
-standard output.`,
+		Long: `Write the store to a new file, sealed with a passphrase: the cluster, its
+drives and volumes, and their wrapped keys. The master key's own sealer (key
+file, passphrase, credential) is needed beside it; volumes' data is not in it.
+"-" is standard output.`,
 		Example: "  lockplate backup /media/usb/lockplate-2030-01-01.backup", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := absent(args[0]); err != nil {

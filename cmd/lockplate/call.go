@@ -58,6 +58,8 @@ func (a *app) findVolume(ctx context.Context, name string) (wire.Volume, error) 
 	return v, nil
 }
 
+// pickVolume finds a volume: a live one by name, then by number, then a deleted one
+// by name.
 func pickVolume(vols []wire.Volume, name string) (wire.Volume, bool) {
 	number, err := strconv.ParseInt(name, 10, 64)
 	tests := []func(wire.Volume) bool{
@@ -107,8 +109,10 @@ func (a *app) wait(ctx context.Context, handle int64, what string) (wire.GetAsyn
 	return r, nil
 }
 
+// id writes a number of the API.
 func id(n int64) string { return strconv.FormatInt(n, 10) }
 
+// ids writes a list of numbers.
 func ids(ns []int64) string {
 	out := make([]string, len(ns))
 	for i, n := range ns {

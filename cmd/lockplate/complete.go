@@ -31,6 +31,7 @@ func (a *app) completeDrives(c *cobra.Command, args []string, _ string) ([]cobra
 	return completeFirst(c, args, a.driveCompletions)
 }
 
+// driveCompletions offers the numbers of drives, with their addresses.
 func (a *app) driveCompletions(ctx context.Context) (out []cobra.Completion, err error) {
 	r, err := call[wire.ListDrivesResult](ctx, a, wire.MethodListDrives, wire.Empty{})
 	for _, d := range r.Value.Drives {
@@ -58,6 +59,7 @@ func (a *app) completeMethods(c *cobra.Command, args []string, _ string) ([]cobr
 	})
 }
 
+// completeFirst offers something for the first argument only.
 func completeFirst(c *cobra.Command, args []string, list func(context.Context) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -65,6 +67,7 @@ func completeFirst(c *cobra.Command, args []string, list func(context.Context) (
 	return complete(c, list)
 }
 
+// complete asks the daemon, and offers nothing if it does not answer in time.
 func complete(c *cobra.Command, list func(context.Context) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	parent := c.Context()
 	if parent == nil {

@@ -65,6 +65,7 @@ func settings() []setting {
 	}
 }
 
+// flag is the key's flag on the command line.
 func (s setting) flag() string     { return strings.ReplaceAll(s.key, "_", "-") }
 func (s setting) variable() string { return "LOCKPLATE_" + strings.ToUpper(s.key) }
 
@@ -130,6 +131,7 @@ func (s setting) parse(c *config, v string) error {
 	return nil
 }
 
+// copy takes the value over from another config.
 func (s setting) copy(to, from *config) {
 	switch p := s.at(to).(type) {
 	case *string:

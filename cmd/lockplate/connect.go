@@ -53,6 +53,8 @@ func (a *app) connect() (*client.Client, error) {
 	return c, nil
 }
 
+// clientOptions judges how to reach the daemon: HTTPS if --server is given, else
+// the socket.
 func (a *app) clientOptions() (client.Options, error) {
 	if a.opt.server == "" {
 		if a.opt.user != "" || a.opt.password.given() || a.opt.ca != "" || a.opt.fingerprint != "" {
@@ -73,6 +75,7 @@ func (a *app) clientOptions() (client.Options, error) {
 	}, err
 }
 
+// firstOf is the first that is not empty.
 func firstOf(s ...string) string {
 	for _, v := range s {
 		if v != "" {

@@ -119,6 +119,7 @@ func (d *daemon) listen(ctx context.Context, plan map[string][]address, handed m
 	return nil
 }
 
+// makeServers makes what serves, without listening yet.
 func (d *daemon) makeServers(reg *prometheus.Registry) (err error) {
 	secure := d.certs.config()
 	d.nbd, err = nbd.NewServer(nbd.Config{

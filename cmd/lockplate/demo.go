@@ -23,6 +23,8 @@ type demoFlags struct {
 	nbd  []string
 }
 
+// demoCommand is serve, init, drive add and volume create in one, in a directory
+// that goes away.
 func (a *app) demoCommand() *cobra.Command {
 	f := demoFlags{size: 1 << 30}
 	c := &cobra.Command{
@@ -38,6 +40,8 @@ the data is encrypted but not protected: for trying out only.`,
 	return c
 }
 
+// demo runs until ctx ends. Whatever happens, the directory is removed last, when
+// nothing has files open in it.
 func (a *app) demo(ctx context.Context, f *demoFlags) error {
 	if a.opt.server != "" || a.opt.socket != "" || a.opt.state != "" {
 		return usagef("demo takes neither --state nor --socket nor --server: everything is in a temporary directory")
@@ -97,6 +101,7 @@ func (a *app) fillDemo(ctx context.Context, dir string, size int64) error {
 	return a.showDemo(ctx, made.Value.Volume)
 }
 
+// showDemo tells how to attach the volume and how to end it all.
 func (a *app) showDemo(ctx context.Context, v wire.Volume) error {
 	g, err := call[wire.GetGatewayInfoResult](ctx, a, wire.MethodGetGatewayInfo, wire.Empty{})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveCommand groups the commands about drives.
 func (a *app) driveCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "drive", Short: "Places where volumes live"})
 	c.AddCommand(a.driveAddCommand(), a.driveListCommand(), a.driveShowCommand(),
@@ -26,6 +27,7 @@ func driveRole(d wire.Drive) string {
 	return d.Type
 }
 
+// driveRow is the line of a drive in tables.
 func driveRow(d wire.Drive) []string {
 	return []string{
 		id(d.DriveID), d.Status, driveRole(d), formatSize(d.Capacity), formatSize(d.Lockplate.Free),
@@ -33,6 +35,7 @@ func driveRow(d wire.Drive) []string {
 	}
 }
 
+// driveTable writes one line for each drive.
 func driveTable(w io.Writer, drives []wire.Drive) {
 	rows := make([][]string, len(drives))
 	for i, d := range drives {

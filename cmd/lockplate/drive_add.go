@@ -9,12 +9,14 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveAddCommand is AddDrives, and waits for its result. A number names a drive
+// that is known, anything else is an address.
 func (a *app) driveAddCommand() *cobra.Command {
 	var role string
 	c := &cobra.Command{
 		Use: "add URI|ID", Short: "Take a drive into service", Args: cobra.ExactArgs(1),
-		Long: `Take a drive into service: a new one by its address, or one that was removed by
-its number.
+		Long: `Take a drive into service: a new one by its address, or one that was removed
+by its number.
 
   dir:/srv/lockplate   a directory; many volumes, each a sparse image file
   file:/srv/x.img      a regular file; one volume
@@ -62,6 +64,7 @@ func driveType(role string) (string, error) {
 	return "", hint(usagef("%q is not a role of a drive", role), "use block or metadata")
 }
 
+// showAdded shows the drive that was just added.
 func (a *app) showAdded(c *cobra.Command, name string) error {
 	d, err := a.findDrive(c.Context(), name)
 	if err != nil {

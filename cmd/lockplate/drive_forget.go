@@ -10,6 +10,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveForgetCommand is ForgetDrive, an extension.
 func (a *app) driveForgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget ID|URI", Short: "Drop a removed drive from the list",

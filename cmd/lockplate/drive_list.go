@@ -8,6 +8,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveListCommand is ListDrives.
 func (a *app) driveListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the drives", Args: cobra.NoArgs,

@@ -9,6 +9,8 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveRemoveCommand is RemoveDrives, and waits for its result. It asks for no
+// confirmation, since it destroys nothing.
 func (a *app) driveRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove ID|URI", Short: "Take a drive out of service; its data stays",

@@ -8,6 +8,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// driveShowCommand picks one drive of ListDrives.
 func (a *app) driveShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID|URI", Short: "Show one drive", Args: cobra.ExactArgs(1),
@@ -22,6 +23,7 @@ func (a *app) driveShowCommand() *cobra.Command {
 	}
 }
 
+// driveText writes all that is known of a drive.
 func driveText(w io.Writer, d wire.Drive) {
 	l := d.Lockplate
 	pairs(w,

@@ -54,6 +54,7 @@ func exitTexts() []struct {
 	}
 }
 
+// exitTable is the table of exit codes as text.
 func exitTable() string {
 	var b strings.Builder
 	for _, e := range exitTexts() {
@@ -62,6 +63,7 @@ func exitTable() string {
 	return b.String()
 }
 
+// exitCodesTopic is a page of help without a command: 'lockplate help exit-codes'.
 func (a *app) exitCodesTopic() *cobra.Command {
 	return &cobra.Command{
 		Use: "exit-codes", Short: "What the exit codes mean",
@@ -81,6 +83,7 @@ func (e *codedError) Unwrap() error { return e.err }
 // usage marks an error as one of the command line.
 func usage(err error) error { return &codedError{exitUsage, err} }
 
+// usagef makes an error of the command line.
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 
 // hintError adds the way out to an error.
@@ -92,6 +95,7 @@ type hintError struct {
 func (e *hintError) Error() string { return e.err.Error() }
 func (e *hintError) Unwrap() error { return e.err }
 
+// hint adds the way out to an error.
 func hint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
@@ -151,6 +155,7 @@ func (a *app) report(err error) {
 	printError(a.err, err)
 }
 
+// printError writes an error for people.
 func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "lockplate: %s\n", strings.TrimSuffix(err.Error(), "."))
 	if h := hintFor(err); h != "" {

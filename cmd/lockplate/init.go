@@ -22,9 +22,9 @@ type initFlags struct {
 	adminPassword     secretFlags
 }
 
-const initLong = `Make a cluster: its master key, and with --admin the first user of the HTTPS API.
-Works before 'lockplate serve' is started, and on a running daemon that has no
-cluster yet. --seal says what protects the master key at rest:
+const initLong = `Make a cluster: its master key, and with --admin the first user of the HTTPS
+API. Works before 'lockplate serve' is started, and on a running daemon that
+has no cluster yet. --seal says what protects the master key at rest:
 
   file:PATH        a key file, made now; keep it on other media than the data
   passphrase       Argon2id; 'lockplate serve' asks for it at each start
@@ -32,6 +32,7 @@ cluster yet. --seal says what protects the master key at rest:
 
 Whether volumes are encrypted is decided here and cannot be changed later.`
 
+// initCommand is CreateCluster, sent to a daemon that runs or done here.
 func (a *app) initCommand() *cobra.Command {
 	var f initFlags
 	c := &cobra.Command{
@@ -61,6 +62,7 @@ func (a *app) initCommand() *cobra.Command {
 	return c
 }
 
+// initParams reads flags and secrets. The caller wipes the secrets.
 func (a *app) initParams(f *initFlags) (wire.CreateClusterParams, error) {
 	encrypt := !f.plain
 	p := wire.CreateClusterParams{
@@ -106,6 +108,7 @@ func (a *app) daemonRuns(ctx context.Context) bool {
 	return err == nil || apiName(err) != ""
 }
 
+// initThere makes the cluster through the API.
 func (a *app) initThere(ctx context.Context, p wire.CreateClusterParams) error {
 	if _, err := call[wire.Empty](ctx, a, wire.MethodCreateCluster, p); err != nil {
 		return fmt.Errorf("make cluster: %w", err)
@@ -147,6 +150,8 @@ func (a *app) initHere(ctx context.Context, p wire.CreateClusterParams) error {
 	return a.show(m, m.text)
 }
 
+// create does what CreateCluster does, without a daemon, and reads back what came
+// of it.
 func create(ctx context.Context, c *cluster.Cluster, p wire.CreateClusterParams) (*madeCluster, error) {
 	err := c.Create(ctx, cluster.CreateParams{
 		Name: p.Name, Seal: p.Seal, SealPassphrase: p.SealPassphrase,

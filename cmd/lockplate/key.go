@@ -9,12 +9,15 @@ import (
 	"lockplate/api/wire"
 )
 
+// keyCommand groups the commands about the master key.
 func (a *app) keyCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "key", Short: "The master key that wraps the keys of all volumes"})
 	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand())
 	return c
 }
 
+// keyStatusText says what the master key is and, in words that cannot be
+// overlooked, if nothing but the disk itself protects it.
 func keyStatusText(w io.Writer, r wire.GetSoftwareEncryptionAtRestInfoResult) {
 	k, p := r.MasterKeyInfo, r.Lockplate
 	if k == nil {

@@ -14,6 +14,7 @@ type keyHistory struct {
 	Keys []wire.EncryptionKeyInfo `json:"keys"`
 }
 
+// keyHistoryCommand lists what GetSoftwareEncryptionAtRestInfo tells.
 func (a *app) keyHistoryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "List the master keys, newest first", Args: cobra.NoArgs,

@@ -8,6 +8,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// keyStatusCommand is GetSoftwareEncryptionAtRestInfo.
 func (a *app) keyStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show the master key and what protects it", Args: cobra.NoArgs,

@@ -26,6 +26,7 @@ func listen(a address) (net.Listener, error) {
 	return ln, nil
 }
 
+// open opens one listener.
 func open(a address) (net.Listener, error) {
 	if a.network == "unix" {
 		return api.ListenUnix(a.at)
@@ -47,6 +48,7 @@ func listenAll(list []address) ([]net.Listener, error) {
 	return out, nil
 }
 
+// closeAll closes listeners that will not be served.
 func closeAll(list []net.Listener) {
 	for _, ln := range list {
 		ln.Close()

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
+// manCommand makes pages from the same texts as --help, so that they cannot
+// differ.
 func (a *app) manCommand() *cobra.Command {
 	var dir string
 	var markdown bool

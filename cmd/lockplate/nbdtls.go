@@ -72,6 +72,7 @@ func (w *certWatch) reload() error {
 	return w.read(w.stamps())
 }
 
+// stamps looks at the files; one that is missing has the zero stamp.
 func (w *certWatch) stamps() (s [3]fileStamp) {
 	for i, name := range []string{w.cert, w.key, w.clientCA} {
 		if st, err := os.Stat(name); name != "" && err == nil {
@@ -101,6 +102,7 @@ func (w *certWatch) read(s [3]fileStamp) error {
 	return nil
 }
 
+// readPool reads certificates to trust.
 func readPool(name string) (*x509.CertPool, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -28,13 +28,6 @@ func (a *app) showJSON(v any) error {
 	return nil
 }
 
-// note tells people something; with --json only errors are on standard error.
-func (a *app) note(format string, args ...any) {
-	if !a.opt.json {
-		fmt.Fprintf(a.err, format+"\n", args...)
-	}
-}
-
 // table writes rows under a header in aligned columns. An empty cell shows
 // as "-" and no cell has a space, so that columns can be cut by white space.
 func table(w io.Writer, header string, rows [][]string) {
@@ -58,6 +51,7 @@ func pairs(w io.Writer, nameValue ...string) {
 	t.Flush()
 }
 
+// dashes fills empty cells.
 func dashes(cells []string) []string {
 	out := make([]string, len(cells))
 	for i, c := range cells {
@@ -68,6 +62,7 @@ func dashes(cells []string) []string {
 	return out
 }
 
+// yesNo shows a bool in tables.
 func yesNo(b bool) string {
 	if b {
 		return "yes"

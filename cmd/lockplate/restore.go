@@ -14,12 +14,15 @@ import (
 	"lockplate/store"
 )
 
+// restoreCommand works on the store itself: a daemon that runs has a store open
+// already, and one cannot be put under it.
 func (a *app) restoreCommand() *cobra.Command {
 	var pass secretFlags
 	c := &cobra.Command{
 		Use: "restore FILE", Short: "Bring a backup of the store into an empty state directory",
-		Long: `Bring a backup into an empty state directory; the daemon must not run. Then start
-'lockplate serve' with the sealer that the master key had. "-" is standard input.`,
+		Long: `Bring a backup into an empty state directory; the daemon must not run. Then
+start 'lockplate serve' with the sealer that the master key had. "-" is
+standard input.`,
 		Example: "  lockplate restore --state /var/lib/lockplate /media/usb/lockplate-2030-01-01.backup",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -48,6 +51,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	return c
 }
 
+// openInput opens a file, or standard input for "-".
 func (a *app) openInput(name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(a.in), nil
@@ -55,6 +59,7 @@ func (a *app) openInput(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
+// restore fills the store of a state directory, all of it or nothing.
 func restore(ctx context.Context, state string, in io.Reader, passphrase []byte) error {
 	if err := keymgr.HardenProcess(); err != nil {
 		return err

@@ -57,6 +57,8 @@ func (a *app) secret(s *secretFlags, prompt string, setting bool) ([]byte, error
 	return a.askSecret(s.name, prompt, setting)
 }
 
+// askSecret asks on the terminal, and says which flags would do where there is
+// none.
 func (a *app) askSecret(name, prompt string, setting bool) ([]byte, error) {
 	if !a.term.Interactive() {
 		return nil, hint(usagef("a %s is needed, and standard input is not a terminal", name),
@@ -79,6 +81,7 @@ func (a *app) askSecret(name, prompt string, setting bool) ([]byte, error) {
 	return first, nil
 }
 
+// promptSecret asks once.
 func (a *app) promptSecret(prompt string) ([]byte, error) {
 	fmt.Fprintf(a.err, "%s: ", prompt)
 	b, err := a.term.ReadSecret()
@@ -101,6 +104,7 @@ func readSecret(r io.Reader, from string) ([]byte, error) {
 	return checkSecret(bytes.TrimSuffix(b, []byte("\r")), from)
 }
 
+// checkSecret refuses what cannot be meant as a secret.
 func checkSecret(b []byte, from string) ([]byte, error) {
 	if len(b) == 0 {
 		return nil, usagef("%s is empty", from)

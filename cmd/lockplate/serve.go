@@ -26,19 +26,21 @@ type serveFlags struct {
 	passphrase secretFlags
 }
 
-const serveLong = `Run the daemon in the foreground until SIGTERM or SIGINT: then requests that were
-read are answered, data is flushed, and the exit code is 0; a second signal ends
-it at once. SIGHUP reads the certificates again; changed files are noticed by
-themselves too. When everything listens, a line "ready" is printed on standard
-output. It may be started before a cluster is made.
+const serveLong = `Run the daemon in the foreground until SIGTERM or SIGINT: then requests that
+were read are answered, data is flushed, and the exit code is 0; a second
+signal ends it at once. SIGHUP reads the certificates again; changed files are
+noticed by themselves too. When everything listens, a line "ready" is printed
+on standard output. It may be started before a cluster is made.
 
-Each key of the configuration file (TOML, default ` + defaultConfig + `) is
-also a flag, with dashes, and an environment variable, with LOCKPLATE_ before it
-in upper case; lists are separated by commas there. Flags go before environment,
-environment before file. A key that is not known is an error.
+Each key of the configuration file (TOML, default
+` + defaultConfig + `) is also a flag, with dashes, and an
+environment variable, with LOCKPLATE_ before it in upper case; lists are
+separated by commas there. Flags go before environment, environment before
+file. A key that is not known is an error.
 
 `
 
+// serveCommand is the daemon.
 func (a *app) serveCommand() *cobra.Command {
 	var f serveFlags
 	c := &cobra.Command{
@@ -69,6 +71,7 @@ func (a *app) serveCommand() *cobra.Command {
 	return c
 }
 
+// newLogger writes to standard error, where systemd and container runtimes read.
 func newLogger(w io.Writer, cfg *config) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
@@ -170,6 +173,7 @@ func (a *app) announce(d *daemon, f *serveFlags) error {
 	return nil
 }
 
+// removePID removes the pid file of a daemon that ends.
 func removePID(name string) error {
 	if name == "" {
 		return nil

@@ -22,6 +22,7 @@ type gatewayStatus struct {
 	Faults     []wire.Fault                                `json:"faults"`
 }
 
+// statusCommand asks several methods and shows it all on one screen.
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show keys, drives, volumes and faults on one screen", Args: cobra.NoArgs,
@@ -35,6 +36,8 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 }
 
+// status asks for everything. Before there is a cluster only the gateway itself
+// can tell something.
 func (a *app) status(ctx context.Context) (*gatewayStatus, error) {
 	s := &gatewayStatus{Drives: []wire.Drive{}, Volumes: []wire.Volume{}, Faults: []wire.Fault{}}
 	g, err := call[wire.GetGatewayInfoResult](ctx, a, wire.MethodGetGatewayInfo, wire.Empty{})

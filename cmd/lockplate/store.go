@@ -14,17 +14,20 @@ import (
 	"lockplate/store"
 )
 
+// storeCommand groups the commands about the store.
 func (a *app) storeCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "store", Short: "The database with everything that must not be lost"})
 	c.AddCommand(a.storeCheckCommand())
 	return c
 }
 
+// storeCheckCommand is CheckStore, or the same on the file of a stopped daemon.
 func (a *app) storeCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "Look for damage in the store", Args: cobra.NoArgs,
-		Long: `Look for damage in the store, changing nothing: through the daemon if it runs, in
-the file itself if not. Every problem is listed; any makes the exit code 14.`,
+		Long: `Look for damage in the store, changing nothing: through the daemon if it runs,
+in the file itself if not. Every problem is listed; any makes the exit code
+14.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r := wire.CheckStoreResult{Problems: []string{}}
 			if a.daemonRuns(c.Context()) {
@@ -45,6 +48,7 @@ the file itself if not. Every problem is listed; any makes the exit code 14.`,
 	}
 }
 
+// checkHere checks the file of the store, which no process may have open.
 func checkHere(state string, r *wire.CheckStoreResult) error {
 	path := cluster.StorePath(state)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -57,6 +61,7 @@ func checkHere(state string, r *wire.CheckStoreResult) error {
 	return err
 }
 
+// problemText writes one line for each problem.
 func problemText(w io.Writer, problems []string) {
 	if len(problems) == 0 {
 		fmt.Fprintln(w, "no problems found")

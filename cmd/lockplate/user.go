@@ -10,16 +10,18 @@ import (
 	"lockplate/api/wire"
 )
 
+// userCommand groups the commands about API users.
 func (a *app) userCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{
 		Use: "user", Short: "Users of the HTTPS API",
-		Long: `Users of the HTTPS API. On the daemon's own machine root needs no user: the API
-socket takes whom the kernel says it is.`,
+		Long: `Users of the HTTPS API. On the daemon's own machine root needs no user: the
+API socket takes whom the kernel says it is.`,
 	})
 	c.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand())
 	return c
 }
 
+// findUser finds a user by name: the API knows them by number.
 func (a *app) findUser(ctx context.Context, name string) (wire.ClusterAdmin, error) {
 	r, err := call[wire.ListClusterAdminsResult](ctx, a, wire.MethodListClusterAdmins, wire.Empty{})
 	if err != nil {

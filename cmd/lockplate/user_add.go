@@ -9,6 +9,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// userAddCommand is AddClusterAdmin.
 func (a *app) userAddCommand() *cobra.Command {
 	var access string
 	var pass secretFlags

@@ -9,6 +9,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// userListCommand is ListClusterAdmins.
 func (a *app) userListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the users", Args: cobra.NoArgs,

@@ -9,6 +9,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// userPasswdCommand is ModifyClusterAdmin with a password.
 func (a *app) userPasswdCommand() *cobra.Command {
 	var pass secretFlags
 	c := &cobra.Command{

@@ -9,6 +9,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// userRemoveCommand is RemoveClusterAdmin.
 func (a *app) userRemoveCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{

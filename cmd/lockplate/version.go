@@ -35,6 +35,8 @@ func readVersion() versionInfo {
 	return v
 }
 
+// versionCommand needs no daemon: it tells of this binary, not of a running one
+// (that is in status).
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print version, revision, Go and cipher engine", Args: cobra.NoArgs,

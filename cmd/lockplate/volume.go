@@ -10,6 +10,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeCommand groups the commands about volumes.
 func (a *app) volumeCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "volume", Short: "Encrypted block devices that clients attach"})
 	c.AddCommand(a.volumeCreateCommand(), a.volumeListCommand(), a.volumeShowCommand(),
@@ -18,6 +19,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	return c
 }
 
+// volumeTable writes one line for each volume.
 func volumeTable(w io.Writer, vols []wire.Volume) {
 	rows := make([][]string, len(vols))
 	for i, v := range vols {

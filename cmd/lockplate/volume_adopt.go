@@ -16,6 +16,7 @@ type adoptFlags struct {
 	passphrase               secretFlags
 }
 
+// volumeAdoptCommand is AdoptVolume, an extension.
 func (a *app) volumeAdoptCommand() *cobra.Command {
 	var f adoptFlags
 	c := &cobra.Command{
@@ -55,6 +56,7 @@ container is taken read-only.`,
 	return c
 }
 
+// adoptParams turns flags into parameters. The caller wipes the passphrase.
 func (a *app) adoptParams(ctx context.Context, name string, f *adoptFlags) (wire.AdoptVolumeParams, error) {
 	p := wire.AdoptVolumeParams{Name: name, Image: f.image, HeaderImage: f.headerImage}
 	d, err := a.findDrive(ctx, f.drive)

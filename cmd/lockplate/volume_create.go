@@ -19,13 +19,15 @@ type createFlags struct {
 	passphrase           secretFlags
 }
 
+// volumeCreateCommand is CreateVolume.
 func (a *app) volumeCreateCommand() *cobra.Command {
 	var f createFlags
 	c := &cobra.Command{
 		Use: "create NAME --size SIZE", Short: "Make a volume", Args: cobra.ExactArgs(1),
-		Long: `Make a volume: a LUKS2 container with a new key of its own. The key is wrapped by
-the master key and kept in the store. With --recovery the container also takes a
-passphrase, so that any Linux host opens it with cryptsetup and without lockplate.`,
+		Long: `Make a volume: a LUKS2 container with a new key of its own. The key is wrapped
+by the master key and kept in the store. With --recovery the container also
+takes a passphrase, so that any Linux host opens it with cryptsetup and
+without lockplate.`,
 		Example: "  lockplate volume create web --size 10G\n  lockplate volume create db --size 1.5T --drive 2 --recovery",
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := a.createParams(c.Context(), args[0], &f)
@@ -69,6 +71,7 @@ func (f *createFlags) register(a *app, c *cobra.Command) {
 	completeFlag(c, "kdf", oneOf("argon2id", "pbkdf2"))
 }
 
+// createParams turns flags into parameters. The caller wipes the passphrase.
 func (a *app) createParams(ctx context.Context, name string, f *createFlags) (wire.CreateVolumeParams, error) {
 	p := wire.CreateVolumeParams{
 		Name: name, TotalSize: wire.Int(f.size), Enable512e: &f.emulate512, Access: f.access,

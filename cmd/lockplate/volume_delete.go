@@ -10,12 +10,13 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeDeleteCommand is DeleteVolume, with --purge also PurgeDeletedVolume.
 func (a *app) volumeDeleteCommand() *cobra.Command {
 	var yes, purge bool
 	c := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a volume; it can be restored until it is purged",
-		Long: `Delete a volume. Clients are cut off. It can be restored until it is purged, which
-happens by itself after some hours, or at once with --purge.`,
+		Long: `Delete a volume. Clients are cut off. It can be restored until it is purged,
+which happens by itself after some hours, or at once with --purge.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVolumes,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := a.findVolume(c.Context(), args[0])
@@ -42,6 +43,7 @@ happens by itself after some hours, or at once with --purge.`,
 	return c
 }
 
+// deleteText says what is about to happen to a volume.
 func deleteText(v wire.Volume, purge bool) string {
 	if purge {
 		return fmt.Sprintf("destroying volume %s (%s) and its key for good", v.Name, formatSize(v.TotalSize))

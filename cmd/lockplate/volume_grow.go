@@ -8,12 +8,13 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeGrowCommand is ModifyVolume with a larger size.
 func (a *app) volumeGrowCommand() *cobra.Command {
 	var size sizeFlag
 	c := &cobra.Command{
 		Use: "grow NAME --size SIZE", Short: "Make a volume larger", Args: cobra.ExactArgs(1),
-		Long: `Make a volume larger, to the size that is given. Clients that are attached see it
-when they attach again. A volume never gets smaller.`,
+		Long: `Make a volume larger, to the size that is given. Clients that are attached see
+it when they attach again. A volume never gets smaller.`,
 		Example: "  lockplate volume grow web --size 20G", ValidArgsFunction: a.completeVolumes,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := a.findVolume(c.Context(), args[0])

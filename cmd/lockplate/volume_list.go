@@ -8,6 +8,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeListCommand is ListVolumes of the active ones, or ListDeletedVolumes.
 func (a *app) volumeListCommand() *cobra.Command {
 	var deleted bool
 	c := &cobra.Command{

@@ -4,6 +4,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// volumePurgeCommand is PurgeDeletedVolume. It always wants a confirmation: with
+// the key goes every way to the data.
 func (a *app) volumePurgeCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{

@@ -10,16 +10,18 @@ import (
 	"lockplate/api/wire"
 )
 
+// recoveryKeyCommand groups the commands about LUKS2 keyslots.
 func (a *app) recoveryKeyCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{
 		Use: "recovery-key", Short: "Passphrases that open a volume without lockplate",
-		Long: `Passphrases that open a volume without lockplate: LUKS2 keyslots, which cryptsetup
-on any Linux host takes.`,
+		Long: `Passphrases that open a volume without lockplate: LUKS2 keyslots, which
+cryptsetup on any Linux host takes.`,
 	})
 	c.AddCommand(a.recoveryAddCommand(), a.recoveryListCommand(), a.recoveryRemoveCommand())
 	return c
 }
 
+// recoveryAddCommand is AddVolumeRecoveryKey, an extension.
 func (a *app) recoveryAddCommand() *cobra.Command {
 	var kdf string
 	var pass secretFlags
@@ -50,6 +52,7 @@ func (a *app) recoveryAddCommand() *cobra.Command {
 	return c
 }
 
+// recoveryListCommand is ListVolumeRecoveryKeys, an extension.
 func (a *app) recoveryListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list NAME", Short: "List the keyslots of a volume",
@@ -75,6 +78,7 @@ func (a *app) recoveryListCommand() *cobra.Command {
 	}
 }
 
+// recoveryRemoveCommand is RemoveVolumeRecoveryKey, an extension.
 func (a *app) recoveryRemoveCommand() *cobra.Command {
 	var yes, force bool
 	c := &cobra.Command{

@@ -6,6 +6,7 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeRestoreCommand is RestoreDeletedVolume.
 func (a *app) volumeRestoreCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "restore NAME", Short: "Bring a deleted volume back",

@@ -8,6 +8,8 @@ import (
 	"lockplate/api/wire"
 )
 
+// volumeSetCommand is ModifyVolume with whatever else can change. Only flags that
+// were given are sent.
 func (a *app) volumeSetCommand() *cobra.Command {
 	var name, access, discard string
 	var emulate512 bool

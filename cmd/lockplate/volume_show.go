@@ -15,6 +15,8 @@ type shownVolume struct {
 	Attach []attachment `json:"attach"`
 }
 
+// volumeShowCommand picks one volume of ListVolumes, and makes the lines for
+// clients from the listeners of GetGatewayInfo.
 func (a *app) volumeShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show one volume and the lines that attach it",
@@ -61,6 +63,7 @@ func (s shownVolume) text(w io.Writer) {
 	}
 }
 
+// encryptionText says how a volume is encrypted in one phrase.
 func encryptionText(l wire.VolumeDetail) string {
 	if !l.Encrypted {
 		return "none"
