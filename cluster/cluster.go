@@ -377,9 +377,15 @@ func (c *Cluster) Backup(ctx context.Context, w io.Writer, passphrase []byte) er
 	return keymgr.SealBackup(ctx, w, c.store, passphrase)
 }
 
-// CheckStore reads every record of the store and lists what is wrong.
+// CheckStore reads every record of the store, opens every wrapped data key,
+// and lists what is wrong.
 func (c *Cluster) CheckStore(ctx context.Context) ([]string, error) {
-	return checkRecords(ctx, c.store)
+	out, err := checkRecords(ctx, c.store)
+	if err != nil || !c.Exists() || c.keys == nil {
+		return out, err
+	}
+	wraps, err := c.keys.Verify(ctx)
+	return append(out, texts(wraps)...), err
 }
 
 var _ interface {

@@ -340,12 +340,15 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		if err := tx.Put(recordKey(prefixVol, 9), []byte(`{"surprise":1}`)); err != nil {
 			return err
 		}
+		if err := tx.Put(recordKey(prefixVol, 5), []byte(`{"id":5,"uuid":"u","name":"keyless","driveID":7,"encrypted":true,"discard":"off"}`)); err != nil {
+			return err
+		}
 		return tx.Delete(recordKey(prefixDrive, 1))
 	}))
 	r.shutdown()
 	p, err := CheckState(t.Context(), filepath.Join(r.dir, "state"))
 	r.must(err)
-	for _, want := range []string{"record has id 0000000008", "surprise", "on drive 1, which does not exist"} {
+	for _, want := range []string{"record has id 0000000008", "surprise", "on drive 1, which does not exist", "(keyless) has no wrapped data key"} {
 		if !strings.Contains(strings.Join(p, "\n"), want) {
 			t.Errorf("problems %q do not mention %q", p, want)
 		}

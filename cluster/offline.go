@@ -18,12 +18,8 @@ func CheckState(ctx context.Context, state string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, p := range structural {
-		out = append(out, p.String())
-	}
-	if len(out) > 0 {
-		return out, nil
+	if len(structural) > 0 {
+		return texts(structural), nil
 	}
 	st, err := store.OpenBolt(StorePath(state), store.BoltOptions{})
 	if err != nil {
@@ -66,15 +62,20 @@ func checkRecords(ctx context.Context, st store.Store) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, p := range problems {
-		out = append(out, p.String())
-	}
+	out := texts(problems)
 	err = st.View(ctx, func(tx store.Tx) error {
 		out = append(out, checkObjects(tx)...)
 		return nil
 	})
 	return out, err
+}
+
+func texts(problems []store.Problem) []string {
+	var out []string
+	for _, p := range problems {
+		out = append(out, p.String())
+	}
+	return out
 }
 
 // checkObjects checks the records of this package.
@@ -88,6 +89,7 @@ func checkObjects(tx store.Tx) []string {
 	drives := checkKind(tx, prefixDrive, bad, func(d driveRecord) int64 { return d.ID })
 	vols := checkKind(tx, prefixVol, bad, func(v volumeRecord) int64 { return v.ID })
 	checkKind(tx, prefixAsync, bad, func(a asyncRecord) int64 { return a.Handle })
+	checkKeys(tx, vols, bad)
 	names := map[string]int64{}
 	for id, v := range vols {
 		if _, ok := drives[v.DriveID]; !ok {
@@ -102,6 +104,28 @@ func checkObjects(tx store.Tx) []string {
 		names[v.Name] = id
 	}
 	return out
+}
+
+// checkKeys checks that every encrypted volume has a wrapped data key and every
+// wrapped data key a volume.
+func checkKeys(tx store.Tx, vols map[int64]volumeRecord, bad func(string, ...any)) {
+	wrapped, err := keymgr.Wrapped(tx)
+	if err != nil {
+		return // the key manager's own check says more
+	}
+	orphans := map[string]bool{}
+	for _, id := range wrapped {
+		orphans[id] = true
+	}
+	for id, v := range vols {
+		if v.Encrypted && !orphans[v.UUID] && v.Phase != phasePurging {
+			bad("volume %d (%s) has no wrapped data key: only a recovery passphrase or a backup of the store opens it", id, v.Name)
+		}
+		delete(orphans, v.UUID)
+	}
+	for id := range orphans {
+		bad("the wrapped data key of volume %s belongs to no volume", id)
+	}
 }
 
 // checkKind parses every record under prefix and checks that key and id agree.
