@@ -335,9 +335,11 @@ func (c *Cluster) inspect(ctx context.Context, r *volumeRecord, passphrase []byt
 }
 
 func (c *Cluster) complete(ctx context.Context, r *volumeRecord, h *luks.Header, hdr, data blockdev.Device, key *keymgr.Secret) error {
-	if _, err := h.Sectors(key.Bytes()); err != nil {
+	x, err := h.Sectors(key.Bytes())
+	if err != nil {
 		return err
 	}
+	x.Wipe()
 	size, err := h.DataSize(data.Info().Size)
 	if err != nil {
 		return err

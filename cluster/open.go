@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"lockplate/blockdev"
-	"lockplate/cipher"
 	"lockplate/keymgr"
 	"lockplate/store"
 	"lockplate/volume"
@@ -170,7 +169,11 @@ func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data
 	}
 	if !r.Encrypted {
 		s.sector = data.Info().LogicalSector
-		return segment(data, 0, r.Size, nil, opt)
+		sub, err := blockdev.Sub(data, 0, r.Size)
+		if err != nil {
+			return nil, err
+		}
+		return volume.Open(sub, nil, opt)
 	}
 	h, err := c.readHeader(ctx, s.hdr, r)
 	if err != nil {
@@ -183,28 +186,44 @@ func (c *Cluster) encrypted(ctx context.Context, r *volumeRecord, s *stack, data
 	if err != nil {
 		return nil, fmt.Errorf("data image: %w", err)
 	}
-	sectors, keyBits, err := c.sectors(ctx, h, r)
+	s.header.Store(h)
+	s.sector = h.SectorSize
+	return c.decrypting(ctx, r, s, data, opt)
+}
+
+// decrypting puts the cipher over the data segment. The data key leaves locked
+// memory only as the cipher's key schedule, which is wiped at Close.
+func (c *Cluster) decrypting(ctx context.Context, r *volumeRecord, s *stack, data blockdev.Device, opt volume.Options) (blockdev.Device, error) {
+	h := s.header.Load()
+	key, err := c.keys.DataKey(ctx, r.UUID)
+	if err != nil {
+		return nil, fmt.Errorf("data key: %w", err)
+	}
+	defer key.Destroy()
+	s.keyBits = key.Len() * 8
+	if err := h.VerifyKey(key.Bytes()); err != nil {
+		return nil, fmt.Errorf("data key: %w", err)
+	}
+	sub, err := blockdev.Sub(data, h.DataOffset, r.Size)
 	if err != nil {
 		return nil, err
 	}
-	s.keyBits = keyBits
-	s.header.Store(h)
-	s.sector = h.SectorSize
-	return segment(data, h.DataOffset, r.Size, sectors, opt)
+	sectors, err := h.Sectors(key.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	opt.OnClose = sectors.Wipe
+	dev, err := volume.Open(sub, sectors, opt)
+	if err != nil {
+		sectors.Wipe()
+		return nil, err
+	}
+	return dev, nil
 }
 
 func volumeOptions(r *volumeRecord, readOnly bool) (volume.Options, error) {
 	d, err := volume.ParseDiscard(r.Discard)
 	return volume.Options{Discard: d, ReadOnly: readOnly}, err
-}
-
-// segment is a volume over size bytes of lower from off. It owns lower.
-func segment(lower blockdev.Device, off, size int64, s cipher.Sectors, o volume.Options) (blockdev.Device, error) {
-	sub, err := blockdev.Sub(lower, off, size)
-	if err != nil {
-		return nil, err
-	}
-	return volume.Open(sub, s, o)
 }
 
 // readHeader reads a volume's LUKS header, mends a damaged copy, and makes
@@ -222,21 +241,6 @@ func (c *Cluster) readHeader(ctx context.Context, hdr blockdev.Device, r *volume
 		return nil, fmt.Errorf("the container there has UUID %s, this volume's is %s: another disk took its place", h.UUID, r.LUKSUUID)
 	}
 	return h, nil
-}
-
-// sectors fetches the data key and makes the cipher. The key leaves locked
-// memory only as the cipher's key schedule.
-func (c *Cluster) sectors(ctx context.Context, h *luks.Header, r *volumeRecord) (s cipher.Sectors, keyBits int, err error) {
-	key, err := c.keys.DataKey(ctx, r.UUID)
-	if err != nil {
-		return nil, 0, fmt.Errorf("data key: %w", err)
-	}
-	defer key.Destroy()
-	if err := h.VerifyKey(key.Bytes()); err != nil {
-		return nil, 0, fmt.Errorf("data key: %w", err)
-	}
-	s, err = h.Sectors(key.Bytes())
-	return s, key.Len() * 8, err
 }
 
 // background tries again what failed and purges deleted volumes whose time has

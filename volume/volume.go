@@ -35,6 +35,9 @@ type Options struct {
 	// Emulate512 tells clients a logical sector of 512 bytes though the volume
 	// works in larger ones: for clients that cannot use 4096.
 	Emulate512 bool
+	// OnClose is called once Close has closed the lower device and no key is in
+	// use any more: the place to wipe the key.
+	OnClose func()
 }
 
 // Volume is an encrypted (or plain) Device over a lower Device. All methods
@@ -160,6 +163,9 @@ func (v *Volume) Resize(ctx context.Context, size int64) error {
 func (v *Volume) Close() error {
 	if !v.life.close() {
 		return blockdev.ErrClosed
+	}
+	if v.opts.OnClose != nil {
+		defer v.opts.OnClose()
 	}
 	return v.lower.Close()
 }

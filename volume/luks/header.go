@@ -153,7 +153,7 @@ func (h *Header) VerifyKey(key []byte) error {
 // Sectors returns the cipher of the data segment. It does not check the key
 // against the header: see VerifyKey. Ciphers other than aes-xts-plain64 (in
 // LUKS1 also aes-xts-plain) are ErrUnsupported.
-func (h *Header) Sectors(key []byte) (cipher.Sectors, error) {
+func (h *Header) Sectors(key []byte) (*cipher.XTS, error) {
 	if err := h.usable(); err != nil {
 		return nil, err
 	}
