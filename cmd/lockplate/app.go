@@ -41,6 +41,7 @@ func (a *app) run(args []string) int {
 	root.SetErr(a.err)
 	ctx, stop := interruptible(context.Background())
 	defer stop()
+	defer a.term.Restore()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -48,9 +49,6 @@ func (a *app) run(args []string) int {
 	if !a.started && exitCode(err) == exitFailure {
 		err = usage(err)
 		a.opt.json = a.opt.json || slices.Contains(args, "--json")
-	}
-	if ctx.Err() != nil {
-		err = &codedError{exitSignal, fmt.Errorf("interrupted: %w", err)}
 	}
 	a.report(err)
 	return exitCode(err)

@@ -28,7 +28,7 @@ file, passphrase, credential) is needed beside it; volumes' data is not in it.
 			if err := absent(args[0]); err != nil {
 				return err
 			}
-			s, err := a.secret(&pass, "passphrase of the backup", true)
+			s, err := a.secret(c.Context(), &pass, "passphrase of the backup", true)
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ type reply[R any] struct {
 // call runs an API method on the daemon that the flags name.
 func call[R any](ctx context.Context, a *app, method string, params any) (reply[R], error) {
 	var r reply[R]
-	c, err := a.connect()
+	c, err := a.connect(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -93,7 +93,7 @@ func (a *app) findDrive(ctx context.Context, name string) (wire.Drive, error) {
 // terminal. Interrupting it leaves the work running.
 func (a *app) wait(ctx context.Context, handle int64, what string) (wire.GetAsyncResultResult, error) {
 	var r wire.GetAsyncResultResult
-	c, err := a.connect()
+	c, err := a.connect(ctx)
 	if err != nil {
 		return r, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 
@@ -37,11 +38,11 @@ func (a *app) socket() string {
 
 // connect makes the client of the daemon that flags and environment name, and
 // asks for the password if one is needed.
-func (a *app) connect() (*client.Client, error) {
+func (a *app) connect(ctx context.Context) (*client.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
-	o, err := a.clientOptions()
+	o, err := a.clientOptions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (a *app) connect() (*client.Client, error) {
 
 // clientOptions judges how to reach the daemon: HTTPS if --server is given, else
 // the socket.
-func (a *app) clientOptions() (client.Options, error) {
+func (a *app) clientOptions(ctx context.Context) (client.Options, error) {
 	if a.opt.server == "" {
 		if a.opt.user != "" || a.opt.password.given() || a.opt.ca != "" || a.opt.fingerprint != "" {
 			return client.Options{}, usagef("--user, --password-file, --password-fd, --ca and --fingerprint need --server")
@@ -68,7 +69,7 @@ func (a *app) clientOptions() (client.Options, error) {
 	if a.opt.user == "" {
 		return client.Options{}, usagef("--server needs --user")
 	}
-	p, err := a.secret(&a.opt.password, "password of "+a.opt.user, false)
+	p, err := a.secret(ctx, &a.opt.password, "password of "+a.opt.user, false)
 	return client.Options{
 		Server: a.opt.server, User: a.opt.user, Password: p,
 		CAFile: a.opt.ca, Fingerprint: a.opt.fingerprint, LocalCert: api.CertPath(a.state()),

@@ -37,7 +37,7 @@ func TestWhereTheSocketIs(t *testing.T) {
 func TestServerNeedsAUserAndAsksForThePassword(t *testing.T) {
 	a, _, _ := testApp("", &fakeTerminal{interactive: true, lines: []string{"long enough"}})
 	a.opt = globalOptions{server: "https://h:1", user: "joe", ca: "/ca", password: secretFlags{name: "password", fd: -1}}
-	o, err := a.clientOptions()
+	o, err := a.clientOptions(t.Context())
 	if err != nil || o.Server != "https://h:1" || o.User != "joe" || string(o.Password) != "long enough" || o.CAFile != "/ca" || o.Socket != "" {
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -50,7 +50,7 @@ func TestServerNeedsAUserAndAsksForThePassword(t *testing.T) {
 			opt.password.fd = -1
 		}
 		a.opt = opt
-		if _, err := a.clientOptions(); exitCode(err) != exitUsage {
+		if _, err := a.clientOptions(t.Context()); exitCode(err) != exitUsage {
 			t.Errorf("%+v: %v, want a usage error", opt, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,8 +114,16 @@ func (d *daemon) listen(ctx context.Context, plan map[string][]address, handed m
 		}
 		open[use] = append(own, handed[use]...)
 	}
-	for _, use := range []string{useNBD, useAPI, useMetrics} {
-		for _, ln := range open[use] {
+	for use, list := range open {
+		for _, ln := range list {
+			d.listening = append(d.listening, d.describe(use, ln))
+		}
+	}
+	slices.SortFunc(d.listening, func(a, b wire.Listener) int {
+		return cmp.Or(strings.Compare(b.Kind, a.Kind), strings.Compare(a.Address, b.Address))
+	})
+	for use, list := range open {
+		for _, ln := range list {
 			d.serve(ctx, use, ln)
 		}
 	}
@@ -144,11 +155,16 @@ func (d *daemon) makeServers(reg *prometheus.Registry) (err error) {
 	return nil
 }
 
+// describe tells of a listener as the API does.
+func (d *daemon) describe(use string, ln net.Listener) wire.Listener {
+	a := addressOf(ln)
+	secure := a.network == "tcp" && (use == useAPI || use == useNBD && d.certs != nil)
+	return wire.Listener{Kind: use, Address: a.String(), TLS: secure}
+}
+
 // serve runs one listener in the background.
 func (d *daemon) serve(ctx context.Context, use string, ln net.Listener) {
 	a := addressOf(ln)
-	secure := a.network == "tcp" && (use == useAPI || use == useNBD && d.certs != nil)
-	d.listening = append(d.listening, wire.Listener{Kind: use, Address: a.String(), TLS: secure})
 	run := func() error { return d.nbd.Serve(context.WithoutCancel(ctx), ln) }
 	switch {
 	case use == useAPI && a.network == "unix":

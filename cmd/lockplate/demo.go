@@ -59,7 +59,7 @@ func (a *app) demo(ctx context.Context, f *demoFlags) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	d, err := startDaemon(ctx, cfg, a.sealerOptions(&secretFlags{fd: -1}), nil, log)
+	d, err := startDaemon(ctx, cfg, a.sealerOptions(ctx, &secretFlags{fd: -1}), nil, log)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (a *app) initCommand() *cobra.Command {
 		Use: "init --seal SEALER", Short: "Make a cluster and its master key", Long: initLong, Args: cobra.NoArgs,
 		Example: "  lockplate init --seal file:/media/usb/lockplate.key\n  lockplate init --seal passphrase --admin root",
 		RunE: func(c *cobra.Command, _ []string) error {
-			p, err := a.initParams(&f)
+			p, err := a.initParams(c.Context(), &f)
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func (a *app) initCommand() *cobra.Command {
 }
 
 // initParams reads flags and secrets. The caller wipes the secrets.
-func (a *app) initParams(f *initFlags) (wire.CreateClusterParams, error) {
+func (a *app) initParams(ctx context.Context, f *initFlags) (wire.CreateClusterParams, error) {
 	encrypt := !f.plain
 	p := wire.CreateClusterParams{
 		Name: f.name, Username: f.admin, AcceptEula: true, SoftwareEncryption: &encrypt, Seal: a.localSeal(f.seal),
@@ -76,12 +76,12 @@ func (a *app) initParams(f *initFlags) (wire.CreateClusterParams, error) {
 	}
 	var err error
 	if f.seal == "passphrase" {
-		if p.SealPassphrase, err = a.secret(&f.passphrase, "passphrase that seals the master key", true); err != nil {
+		if p.SealPassphrase, err = a.secret(ctx, &f.passphrase, "passphrase that seals the master key", true); err != nil {
 			return p, err
 		}
 	}
 	if f.admin != "" {
-		p.Password, err = a.secret(&f.adminPassword, "password for "+f.admin, true)
+		p.Password, err = a.secret(ctx, &f.adminPassword, "password for "+f.admin, true)
 	}
 	return p, err
 }
@@ -136,7 +136,7 @@ func (a *app) initHere(ctx context.Context, p wire.CreateClusterParams) error {
 	if err := keymgr.HardenProcess(); err != nil {
 		return err
 	}
-	c, err := cluster.Open(ctx, cluster.Config{State: a.state(), Sealer: a.sealerOptions(&secretFlags{fd: -1})})
+	c, err := cluster.Open(ctx, cluster.Config{State: a.state(), Sealer: a.sealerOptions(ctx, &secretFlags{fd: -1})})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ var (
 func main() {
 	a := &app{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv,
-		term: realTerminal{fd: int(os.Stdin.Fd()), errFd: int(os.Stderr.Fd())},
+		term: newTerminal(),
 	}
 	os.Exit(a.run(os.Args[1:]))
 }
@@ -53,10 +53,30 @@ type terminal interface {
 	Live() bool
 	// ReadSecret reads a line without showing it.
 	ReadSecret() ([]byte, error)
+	// Restore shows what is typed again, after an interrupted ReadSecret.
+	Restore()
 }
 
-type realTerminal struct{ fd, errFd int }
+// realTerminal is the terminal on standard input, if there is one.
+type realTerminal struct {
+	in, out int
+	before  *term.State // nil: no terminal
+}
 
-func (t realTerminal) Interactive() bool           { return term.IsTerminal(t.fd) }
-func (t realTerminal) Live() bool                  { return term.IsTerminal(t.errFd) }
-func (t realTerminal) ReadSecret() ([]byte, error) { return term.ReadPassword(t.fd) }
+func newTerminal() *realTerminal {
+	t := &realTerminal{in: int(os.Stdin.Fd()), out: int(os.Stderr.Fd())}
+	if s, err := term.GetState(t.in); err == nil {
+		t.before = s
+	}
+	return t
+}
+
+func (t *realTerminal) Interactive() bool           { return t.before != nil }
+func (t *realTerminal) Live() bool                  { return term.IsTerminal(t.out) }
+func (t *realTerminal) ReadSecret() ([]byte, error) { return term.ReadPassword(t.in) }
+
+func (t *realTerminal) Restore() {
+	if t.before != nil {
+		_ = term.Restore(t.in, t.before) // the terminal may be gone, and then nobody looks
+	}
+}

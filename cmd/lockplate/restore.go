@@ -34,7 +34,7 @@ standard input.`,
 				return fmt.Errorf("open backup: %w", err)
 			}
 			defer in.Close()
-			s, err := a.secret(&pass, "passphrase of the backup", false)
+			s, err := a.secret(c.Context(), &pass, "passphrase of the backup", false)
 			if err != nil {
 				return err
 			}

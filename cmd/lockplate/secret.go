@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func (s *secretFlags) given() bool { return s.file != "" || s.fd >= 0 }
 
 // secret reads what s says. Asked on a terminal, a secret that is being set is
 // asked twice. The caller wipes the result.
-func (a *app) secret(s *secretFlags, prompt string, setting bool) ([]byte, error) {
+func (a *app) secret(ctx context.Context, s *secretFlags, prompt string, setting bool) ([]byte, error) {
 	switch {
 	case s.file != "" && s.fd >= 0:
 		return nil, usagef("--%s-file and --%s-fd exclude each other", s.name, s.name)
@@ -54,21 +55,21 @@ func (a *app) secret(s *secretFlags, prompt string, setting bool) ([]byte, error
 		defer f.Close()
 		return readSecret(f, f.Name())
 	}
-	return a.askSecret(s.name, prompt, setting)
+	return a.askSecret(ctx, s.name, prompt, setting)
 }
 
 // askSecret asks on the terminal, and says which flags would do where there is
 // none.
-func (a *app) askSecret(name, prompt string, setting bool) ([]byte, error) {
+func (a *app) askSecret(ctx context.Context, name, prompt string, setting bool) ([]byte, error) {
 	if !a.term.Interactive() {
 		return nil, hint(usagef("a %s is needed, and standard input is not a terminal", name),
 			"use --%s-file FILE or --%s-fd N", name, name)
 	}
-	first, err := a.promptSecret(prompt)
+	first, err := a.promptSecret(ctx, prompt)
 	if err != nil || !setting {
 		return first, err
 	}
-	second, err := a.promptSecret(prompt + ", again")
+	second, err := a.promptSecret(ctx, prompt+", again")
 	if err != nil {
 		clear(first)
 		return nil, err
@@ -82,9 +83,9 @@ func (a *app) askSecret(name, prompt string, setting bool) ([]byte, error) {
 }
 
 // promptSecret asks once.
-func (a *app) promptSecret(prompt string) ([]byte, error) {
+func (a *app) promptSecret(ctx context.Context, prompt string) ([]byte, error) {
 	fmt.Fprintf(a.err, "%s: ", prompt)
-	b, err := a.term.ReadSecret()
+	b, err := interruptibly(ctx, a.term.ReadSecret)
 	fmt.Fprintln(a.err)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", prompt, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ type fakeTerminal struct {
 
 func (t *fakeTerminal) Interactive() bool { return t.interactive }
 func (t *fakeTerminal) Live() bool        { return false }
+func (t *fakeTerminal) Restore()          {}
 
 func (t *fakeTerminal) ReadSecret() ([]byte, error) {
 	if len(t.lines) == 0 {
@@ -52,7 +54,7 @@ func TestSecretIsAskedTwiceWhenSet(t *testing.T) {
 		{false, nil, "", exitFailure},
 	} {
 		a, _, shown := testApp("", &fakeTerminal{interactive: true, lines: c.lines})
-		got, err := a.secret(&secretFlags{name: "passphrase", fd: -1}, "passphrase", c.setting)
+		got, err := a.secret(t.Context(), &secretFlags{name: "passphrase", fd: -1}, "passphrase", c.setting)
 		if string(got) != c.want || exitCode(err) != c.code {
 			t.Errorf("%q: got %q, %v", c.lines, got, err)
 		}
@@ -64,7 +66,7 @@ func TestSecretIsAskedTwiceWhenSet(t *testing.T) {
 
 func TestSecretIsNotAskedWithoutTerminal(t *testing.T) {
 	a, _, shown := testApp("abc\n", &fakeTerminal{lines: []string{"abc"}})
-	_, err := a.secret(&secretFlags{name: "passphrase", fd: -1}, "passphrase", false)
+	_, err := a.secret(t.Context(), &secretFlags{name: "passphrase", fd: -1}, "passphrase", false)
 	if exitCode(err) != exitUsage || !strings.Contains(hintFor(err), "--passphrase-file") {
 		t.Errorf("error %v, hint %q", err, hintFor(err))
 	}
@@ -85,7 +87,7 @@ func TestSecretFromFileLosesOneLineEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, _, _ := testApp("", &fakeTerminal{})
-		got, err := a.secret(&secretFlags{name: "passphrase", file: name, fd: -1}, "", false)
+		got, err := a.secret(t.Context(), &secretFlags{name: "passphrase", file: name, fd: -1}, "", false)
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%.20q (%d bytes): got %.20q, %v", in, len(in), got, err)
 		}
@@ -102,19 +104,37 @@ func TestSecretFromFileDescriptorAndStandardInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, _, _ := testApp("from stdin\n", &fakeTerminal{})
-	got, err := a.secret(&secretFlags{name: "passphrase", fd: int(r.Fd())}, "", true)
+	got, err := a.secret(t.Context(), &secretFlags{name: "passphrase", fd: int(r.Fd())}, "", true)
 	if string(got) != "from fd" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	got, err = a.secret(&secretFlags{name: "passphrase", file: "-", fd: -1}, "", true)
+	got, err = a.secret(t.Context(), &secretFlags{name: "passphrase", file: "-", fd: -1}, "", true)
 	if string(got) != "from stdin" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err = a.secret(&secretFlags{name: "passphrase", file: "-", fd: 3}, "", true); exitCode(err) != exitUsage {
+	if _, err = a.secret(t.Context(), &secretFlags{name: "passphrase", file: "-", fd: 3}, "", true); exitCode(err) != exitUsage {
 		t.Errorf("file and descriptor together: %v", err)
 	}
-	if _, err = a.secret(&secretFlags{name: "passphrase", file: "/nonexistent/file", fd: -1}, "", true); exitCode(err) != exitNotFound {
+	if _, err = a.secret(t.Context(), &secretFlags{name: "passphrase", file: "/nonexistent/file", fd: -1}, "", true); exitCode(err) != exitNotFound {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestQuestionsEndWithTheContext(t *testing.T) {
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	a, _, _ := testApp("", &fakeTerminal{interactive: true})
+	a.in = silent
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.confirm(ctx, false, "deleting", "web"); exitCode(err) != exitSignal {
+		t.Errorf("confirm: %v", err)
+	}
+	block := make(chan struct{})
+	defer close(block)
+	_, err := interruptibly(ctx, func() ([]byte, error) { <-block; return nil, nil })
+	if exitCode(err) != exitSignal {
+		t.Errorf("secret: %v", err)
 	}
 }
 
@@ -134,7 +154,7 @@ func TestConfirmNeedsTheWord(t *testing.T) {
 		{"", false, true, 0},
 	} {
 		a, _, shown := testApp(c.in, &fakeTerminal{interactive: c.interactive})
-		if err := a.confirm(c.yes, "deleting volume web", "web"); exitCode(err) != c.code {
+		if err := a.confirm(t.Context(), c.yes, "deleting volume web", "web"); exitCode(err) != c.code {
 			t.Errorf("%+v: %v", c, err)
 		}
 		if asked := shown.Len() > 0; asked != (c.interactive && !c.yes) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -96,7 +97,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags, cfg *config, log *slog.L
 	if nbdGiven && len(handed[useNBD]) > 0 {
 		return usagef("--nbd cannot stand beside a listener that systemd hands over")
 	}
-	d, err := startDaemon(ctx, cfg, a.sealerOptions(&f.passphrase), handed, log)
+	d, err := startDaemon(ctx, cfg, a.sealerOptions(ctx, &f.passphrase), handed, log)
 	if err != nil {
 		return err
 	}
@@ -178,5 +179,8 @@ func removePID(name string) error {
 	if name == "" {
 		return nil
 	}
-	return os.Remove(name)
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -21,7 +21,7 @@ func (a *app) userAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := a.secret(&pass, "password for "+args[0], true)
+			s, err := a.secret(c.Context(), &pass, "password for "+args[0], true)
 			if err != nil {
 				return err
 			}

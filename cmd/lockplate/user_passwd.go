@@ -20,7 +20,7 @@ func (a *app) userPasswdCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := a.secret(&pass, "new password for "+u.Username, true)
+			s, err := a.secret(c.Context(), &pass, "new password for "+u.Username, true)
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(yes, "removing user "+u.Username, u.Username); err != nil {
+			if err := a.confirm(c.Context(), yes, "removing user "+u.Username, u.Username); err != nil {
 				return err
 			}
 			r, err := call[wire.Empty](c.Context(), a, wire.MethodRemoveClusterAdmin,

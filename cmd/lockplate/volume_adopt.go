@@ -71,6 +71,6 @@ func (a *app) adoptParams(ctx context.Context, name string, f *adoptFlags) (wire
 		}
 		p.HeaderDriveID = wire.Int(h.DriveID)
 	}
-	p.Passphrase, err = a.secret(&f.passphrase, "passphrase of the container", false)
+	p.Passphrase, err = a.secret(ctx, &f.passphrase, "passphrase of the container", false)
 	return p, err
 }

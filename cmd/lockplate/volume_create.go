@@ -92,7 +92,7 @@ func (a *app) createParams(ctx context.Context, name string, f *createFlags) (wi
 		p.DriveID = wire.Int(d.DriveID)
 	}
 	if f.recovery || f.passphrase.given() {
-		s, err := a.secret(&f.passphrase, "recovery passphrase for "+name, true)
+		s, err := a.secret(ctx, &f.passphrase, "recovery passphrase for "+name, true)
 		if err != nil {
 			return p, err
 		}

@@ -23,7 +23,7 @@ which happens by itself after some hours, or at once with --purge.`,
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(yes, deleteText(v, purge), v.Name); err != nil {
+			if err := a.confirm(c.Context(), yes, deleteText(v, purge), v.Name); err != nil {
 				return err
 			}
 			r, err := call[wire.VolumeResult](c.Context(), a, wire.MethodDeleteVolume, wire.VolumeIDParams{VolumeID: wire.Int(v.VolumeID)})

@@ -16,7 +16,7 @@ func (a *app) volumePurgeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(yes, deleteText(v, true), v.Name); err != nil {
+			if err := a.confirm(c.Context(), yes, deleteText(v, true), v.Name); err != nil {
 				return err
 			}
 			return a.purge(c.Context(), v)

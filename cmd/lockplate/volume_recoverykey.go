@@ -33,7 +33,7 @@ func (a *app) recoveryAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := a.secret(&pass, "recovery passphrase for "+v.Name, true)
+			s, err := a.secret(c.Context(), &pass, "recovery passphrase for "+v.Name, true)
 			if err != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ func (a *app) recoveryRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(yes, fmt.Sprintf("wiping keyslot %d of volume %s", slot, v.Name), v.Name); err != nil {
+			if err := a.confirm(c.Context(), yes, fmt.Sprintf("wiping keyslot %d of volume %s", slot, v.Name), v.Name); err != nil {
 				return err
 			}
 			r, err := call[wire.Empty](c.Context(), a, wire.MethodRemoveRecoveryKey,
