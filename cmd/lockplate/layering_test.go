@@ -138,9 +138,17 @@ func TestCheckEdgeRefusesWhatIsNotDrawn(t *testing.T) {
 		layer, target string
 		ok            bool
 	}{
-		{"nbd", "blockdev", true}, {"nbd", "volume", false}, {"volume", "blockdev", true}, {"blockdev", "volume", false},
-		{"cluster", "volume/luks", true}, {"cluster", "api", false}, {"keymgr", "cipher", false}, {"api/client", "cluster", false},
-		{"cmd", "nbd", true}, {"bench", "cmd/lockplate", false}, {"cluster", "blockdev/blockdevtest", false},
+		{"nbd", "blockdev", true},
+		{"nbd", "volume", false},
+		{"volume", "blockdev", true},
+		{"blockdev", "volume", false},
+		{"cluster", "volume/luks", true},
+		{"cluster", "api", false},
+		{"keymgr", "cipher", false},
+		{"api/client", "cluster", false},
+		{"cmd", "nbd", true},
+		{"bench", "cmd/lockplate", false},
+		{"cluster", "blockdev/blockdevtest", false},
 	} {
 		if err := checkEdge(rows, e.layer, e.target); (err == nil) != e.ok {
 			t.Errorf("%s → %s: %v, want allowed: %v", e.layer, e.target, err, e.ok)

@@ -12,8 +12,9 @@ func TestTally(t *testing.T) {
 		ok       bool
 		want     []string
 	}{
-		{"pass and skip with its reason", start +
-			`{"Action":"run","Package":"p","Test":"TestA"}
+		{
+			"pass and skip with its reason", start +
+				`{"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
 {"Action":"run","Package":"p","Test":"TestB"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"=== RUN   TestB\n"}
@@ -21,7 +22,8 @@ func TestTally(t *testing.T) {
 {"Action":"output","Package":"p","Test":"TestB","Output":"--- SKIP: TestB (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"TestB"}
 {"Action":"pass","Package":"p","Elapsed":1.25}`, true,
-			[]string{"ok   p 1.2s", "skip p TestB: needs fio", "1 passed, 0 failed, 1 skipped"}},
+			[]string{"ok   p 1.2s", "skip p TestB: needs fio", "1 passed, 0 failed, 1 skipped"},
+		},
 		{"subtests count, their parent does not", start +
 			`{"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"run","Package":"p","Test":"TestA/x"}
