@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -307,5 +306,5 @@ func expectRefusal(t *testing.T, r result, code int) {
 	if r.err == "" || bytes.Contains([]byte(r.err), []byte("goroutine ")) {
 		t.Errorf("want a message a person can use: %v", r)
 	}
-	t.Log(fmt.Sprintf("exit %d: %s", r.code, r.err))
+	t.Logf("exit %d: %s", r.code, r.err)
 }
