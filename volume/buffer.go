@@ -35,8 +35,7 @@ func newPool(size, limit int) *pool {
 	return p
 }
 
-// get waits for a buffer of n bytes, or for the end of ctx. The contents are
-// zero or left over from a release: both zero.
+// get waits for a buffer of n zero bytes, or for the end of ctx.
 func (p *pool) get(ctx context.Context, n int64) (*buffer, error) {
 	select {
 	case p.permits <- struct{}{}:

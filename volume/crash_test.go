@@ -18,8 +18,12 @@ import (
 func TestPowerCutLeavesOldOrNew(t *testing.T) {
 	const size = 96 << 10
 	for _, c := range []struct{ sector, align, size, ops int }{
-		{512, 512, size, 60}, {4096, 512, size, 60}, {4096, 4096, size, 60}, {0, 512, size, 60},
-		{512, 1, size, 60}, {4096, 1, 768 << 10, 12},
+		{512, 512, size, 60},
+		{4096, 512, size, 60},
+		{4096, 4096, size, 60},
+		{0, 512, size, 60},
+		{512, 1, size, 60},
+		{4096, 1, 768 << 10, 12},
 	} {
 		for _, discard := range []Discard{DiscardZero, DiscardPass} {
 			t.Run(fmt.Sprintf("sector%d/align%d/%d/%s", c.sector, c.align, c.size, discard), func(t *testing.T) {

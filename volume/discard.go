@@ -158,6 +158,5 @@ func (v *Volume) writeZeroChunk(ctx context.Context, off, n int64) error {
 		return err
 	}
 	defer b.release()
-	clear(b.data)
 	return v.writeWhole(ctx, b.data, off, 0)
 }

@@ -91,7 +91,7 @@ func testSectors(tb testing.TB, sectorSize int) cipher.Sectors {
 	if sectorSize == 0 {
 		return nil
 	}
-	x, err := cipher.NewXTS(randomBytes(rand.New(rand.NewPCG(7, 7)), 64), sectorSize)
+	x, err := newTestSectors(randomBytes(rand.New(rand.NewPCG(7, 7)), 64), sectorSize)
 	if err != nil {
 		tb.Fatal(err)
 	}

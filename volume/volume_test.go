@@ -206,23 +206,28 @@ func TestInfo(t *testing.T) {
 		want          blockdev.Info
 	}{
 		{
-			"encrypted", 4096, 512, Options{Discard: DiscardZero},
+			"encrypted", 4096, 512,
+			Options{Discard: DiscardZero},
 			blockdev.Info{Align: 1, LogicalSector: 4096, PhysicalSector: 4096, CanTrim: true, TrimZeroes: true},
 		},
 		{
-			"pass", 512, 1, Options{Discard: DiscardPass, ReadOnly: true},
+			"pass", 512, 1,
+			Options{Discard: DiscardPass, ReadOnly: true},
 			blockdev.Info{Align: 1, LogicalSector: 512, PhysicalSector: 4096, CanExtents: true, ReadOnly: true},
 		},
 		{
-			"off, emulated", 4096, 1, Options{Emulate512: true},
+			"off, emulated", 4096, 1,
+			Options{Emulate512: true},
 			blockdev.Info{Align: 1, LogicalSector: 512, PhysicalSector: 4096},
 		},
 		{
-			"512 on 4096", 512, 4096, Options{Discard: DiscardOff},
+			"512 on 4096", 512, 4096,
+			Options{Discard: DiscardOff},
 			blockdev.Info{Align: 1, LogicalSector: 4096, PhysicalSector: 4096},
 		},
 		{
-			"plain", 0, 1, Options{Discard: DiscardPass},
+			"plain", 0, 1,
+			Options{Discard: DiscardPass},
 			blockdev.Info{Align: 1, LogicalSector: 512, PhysicalSector: 4096, CanTrim: true, TrimZeroes: true, CanZero: true, CanExtents: true},
 		},
 	} {
