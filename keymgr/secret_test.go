@@ -13,6 +13,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -212,6 +214,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "harden":
 		os.Exit(childHardened())
+	case "lock":
+		os.Exit(childLocked())
 	case "memlock":
 		os.Exit(childMemlock())
 	}
@@ -239,6 +243,47 @@ func childHardened() int {
 	err2 := unix.Getrlimit(unix.RLIMIT_CORE, &core)
 	if err := errors.Join(err1, err2); err != nil || d != 0 || core.Cur != 0 || core.Max != 0 {
 		fmt.Println("dumpable:", d, "core:", core, err)
+		return 1
+	}
+	return 0
+}
+
+func TestLockMemory(t *testing.T) { runChild(t, "lock") }
+
+// childLocked locks everything, finds memory touched later locked too and still
+// given back to the system, and is refused without the right.
+func childLocked() int {
+	if err := LockMemory(); errors.Is(err, ErrMayNotLock) {
+		return 0 // an ordinary user: the refusal is all there is to see
+	} else if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	b, err := unix.Mmap(-1, 0, 8<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	clear(b)
+	smaps, err := os.ReadFile("/proc/self/status")
+	var kB int
+	for line := range strings.Lines(string(smaps)) {
+		fmt.Sscanf(line, "VmLck: %d kB", &kB)
+	}
+	if err != nil || kB < 8<<10 {
+		fmt.Println("locked:", kB, "kB", err)
+		return 1
+	}
+	debug.FreeOSMemory() // the runtime must cope with pages it cannot simply drop
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	runtime.LockOSThread()
+	if err := errors.Join(unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}), unix.Capset(&hdr, &none[0])); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if err := LockMemory(); !errors.Is(err, ErrMayNotLock) {
+		fmt.Println("without the right:", err)
 		return 1
 	}
 	return 0

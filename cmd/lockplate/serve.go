@@ -90,6 +90,9 @@ func (a *app) serve(ctx context.Context, f *serveFlags, cfg *config, log *slog.L
 	if err := keymgr.HardenProcess(); err != nil {
 		return err
 	}
+	if err := keymgr.LockMemory(); err != nil {
+		log.Warn("memory may be swapped", "err", err)
+	}
 	handed, err := inherited()
 	if err != nil {
 		return err
