@@ -42,7 +42,11 @@ func TestServerNeedsAUserAndAsksForThePassword(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, opt := range []globalOptions{
-		{server: "https://h:1"}, {server: "https://h:1", user: "joe", socket: "/s"}, {user: "joe"}, {ca: "/ca"}, {fingerprint: "00"},
+		{server: "https://h:1"},
+		{server: "https://h:1", user: "joe", socket: "/s"},
+		{user: "joe"},
+		{ca: "/ca"},
+		{fingerprint: "00"},
 		{server: "https://h:1", user: "joe", password: secretFlags{name: "password", fd: -1}},
 	} {
 		a, _, _ := testApp("", &fakeTerminal{})

@@ -103,16 +103,9 @@ func (d *daemon) listen(ctx context.Context, plan map[string][]address, handed m
 	if err := d.makeServers(reg); err != nil {
 		return err
 	}
-	open := map[string][]net.Listener{}
-	for _, use := range []string{useNBD, useAPI, useMetrics} {
-		own, err := listenAll(plan[use])
-		if err != nil {
-			for _, list := range open {
-				closeAll(list)
-			}
-			return fmt.Errorf("%s: %w", use, err)
-		}
-		open[use] = append(own, handed[use]...)
+	open, err := listenEverywhere(plan, handed)
+	if err != nil {
+		return err
 	}
 	for use, list := range open {
 		for _, ln := range list {
@@ -122,6 +115,14 @@ func (d *daemon) listen(ctx context.Context, plan map[string][]address, handed m
 	slices.SortFunc(d.listening, func(a, b wire.Listener) int {
 		return cmp.Or(strings.Compare(b.Kind, a.Kind), strings.Compare(a.Address, b.Address))
 	})
+	// Now, so that a certificate that cannot be used stops the start, and one
+	// that is made is there when the gateway is ready.
+	if err := d.reloadAPI(); err != nil {
+		for _, list := range open {
+			closeAll(list)
+		}
+		return usage(err)
+	}
 	for use, list := range open {
 		for _, ln := range list {
 			d.serve(ctx, use, ln)
@@ -149,9 +150,6 @@ func (d *daemon) makeServers(reg *prometheus.Registry) (err error) {
 		return err
 	}
 	d.metrics = newMetricsServer(reg, d.health, d.log)
-	if d.cfg.APICert != "" { // say now that it cannot be used
-		return d.api.Reload()
-	}
 	return nil
 }
 

@@ -205,9 +205,15 @@ func TestOnlyMetricsAndHealthAreServed(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"GET", "/metrics", 200}, {"HEAD", "/healthz", 200}, {"GET", "/healthz", 200},
-		{"GET", "/", 404}, {"GET", "/metrics/", 404}, {"GET", "/debug/pprof/", 404}, {"GET", "/favicon.ico", 404},
-		{"POST", "/metrics", 405}, {"DELETE", "/healthz", 405},
+		{"GET", "/metrics", 200},
+		{"HEAD", "/healthz", 200},
+		{"GET", "/healthz", 200},
+		{"GET", "/", 404},
+		{"GET", "/metrics/", 404},
+		{"GET", "/debug/pprof/", 404},
+		{"GET", "/favicon.ico", 404},
+		{"POST", "/metrics", 405},
+		{"DELETE", "/healthz", 405},
 	} {
 		r, err := http.NewRequest(c.method, c.path, nil)
 		if err != nil {

@@ -131,11 +131,24 @@ func TestErrorsAreOneJSONLineWithJSON(t *testing.T) {
 
 func TestCommandLineErrorsAreUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
-		{"nonsense"}, {"volume"}, {"volume", "creat"}, {"volume", "create"}, {"volume", "create", "x"},
-		{"volume", "create", "x", "--size", "10GB"}, {"--nonsense"}, {"status", "extra"}, {"api"}, {"api", "X", "[1]"},
-		{"user", "add", "x", "--access", "root"}, {"drive", "add", "dir:/x", "--role", "spare"},
-		{"status", "--user", "x"}, {"status", "--server", "https://x"}, {"status", "--server", "x", "--socket", "y"},
-		{"init"}, {"init", "--seal", "passphrase", "--no-software-encryption"}, {"demo", "--state", "/x"},
+		{"nonsense"},
+		{"volume"},
+		{"volume", "creat"},
+		{"volume", "create"},
+		{"volume", "create", "x"},
+		{"volume", "create", "x", "--size", "10GB"},
+		{"--nonsense"},
+		{"status", "extra"},
+		{"api"},
+		{"api", "X", "[1]"},
+		{"user", "add", "x", "--access", "root"},
+		{"drive", "add", "dir:/x", "--role", "spare"},
+		{"status", "--user", "x"},
+		{"status", "--server", "https://x"},
+		{"status", "--server", "x", "--socket", "y"},
+		{"init"},
+		{"init", "--seal", "passphrase", "--no-software-encryption"},
+		{"demo", "--state", "/x"},
 	} {
 		a, _, errOut := testApp("", &fakeTerminal{})
 		if code := a.run(args); code != exitUsage {

@@ -48,6 +48,23 @@ func listenAll(list []address) ([]net.Listener, error) {
 	return out, nil
 }
 
+// listenEverywhere opens every address of a plan, by use, and adds what was
+// handed over. It opens all or none.
+func listenEverywhere(plan map[string][]address, handed map[string][]net.Listener) (map[string][]net.Listener, error) {
+	open := map[string][]net.Listener{}
+	for _, use := range []string{useNBD, useAPI, useMetrics} {
+		own, err := listenAll(plan[use])
+		if err != nil {
+			for _, list := range open {
+				closeAll(list)
+			}
+			return nil, fmt.Errorf("%s: %w", use, err)
+		}
+		open[use] = append(own, handed[use]...)
+	}
+	return open, nil
+}
+
 // closeAll closes listeners that will not be served.
 func closeAll(list []net.Listener) {
 	for _, ln := range list {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +10,6 @@ import (
 
 	"lockplate/cluster"
 	"lockplate/keymgr"
-	"lockplate/store"
 )
 
 // restoreCommand works on the store itself: a daemon that runs has a store open
@@ -64,12 +62,5 @@ func restore(ctx context.Context, state string, in io.Reader, passphrase []byte)
 	if err := keymgr.HardenProcess(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return err
-	}
-	st, err := store.OpenBolt(cluster.StorePath(state), store.BoltOptions{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(keymgr.OpenBackup(ctx, in, st, passphrase), st.Close())
+	return cluster.Restore(ctx, state, in, passphrase)
 }

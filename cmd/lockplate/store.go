@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 
 	"lockplate/api/wire"
 	"lockplate/cluster"
-	"lockplate/store"
 )
 
 // storeCommand groups the commands about the store.
@@ -36,7 +36,7 @@ in the file itself if not. Every problem is listed; any makes the exit code
 					return err
 				}
 				r = there.Value
-			} else if err := checkHere(a.state(), &r); err != nil {
+			} else if err := checkHere(c.Context(), a.state(), &r); err != nil {
 				return err
 			}
 			if err := a.show(r, func(w io.Writer) { problemText(w, r.Problems) }); err != nil || len(r.Problems) == 0 {
@@ -49,15 +49,12 @@ in the file itself if not. Every problem is listed; any makes the exit code
 }
 
 // checkHere checks the file of the store, which no process may have open.
-func checkHere(state string, r *wire.CheckStoreResult) error {
-	path := cluster.StorePath(state)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+func checkHere(ctx context.Context, state string, r *wire.CheckStoreResult) error {
+	if _, err := os.Stat(cluster.StorePath(state)); errors.Is(err, fs.ErrNotExist) {
 		return hint(fmt.Errorf("there is no store in %s: %w", state, err), "name the state directory with --state")
 	}
-	problems, err := store.Check(path)
-	for _, p := range problems {
-		r.Problems = append(r.Problems, p.String())
-	}
+	problems, err := cluster.CheckState(ctx, state)
+	r.Problems = append(r.Problems, problems...)
 	return err
 }
 
