@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"lockplate/cipher"
 	"lockplate/keymgr"
 )
 
@@ -88,6 +89,9 @@ func newLogger(w io.Writer, cfg *config) (*slog.Logger, error) {
 // serve runs the gateway until ctx ends or a server fails.
 func (a *app) serve(ctx context.Context, f *serveFlags, cfg *config, log *slog.Logger, nbdGiven bool) error {
 	if err := keymgr.HardenProcess(); err != nil {
+		return err
+	}
+	if err := cipher.SelfTest(); err != nil {
 		return err
 	}
 	if err := keymgr.LockMemory(); err != nil {
