@@ -146,8 +146,13 @@ func TestWhoMayAdminister(t *testing.T) {
 		g             groups
 		want          bool
 	}{
-		{0, 0, 9, g, true}, {9, 9, 9, g, true}, {5, 5, 9, g, true}, {6, 77, 9, g, true},
-		{6, 6, 9, g, false}, {5, 77, 9, noGroups{g}, false}, {6, 0, 9, noGroups{g}, false},
+		{0, 0, 9, g, true},
+		{9, 9, 9, g, true},
+		{5, 5, 9, g, true},
+		{6, 77, 9, g, true},
+		{6, 6, 9, g, false},
+		{5, 77, 9, noGroups{g}, false},
+		{6, 0, 9, noGroups{g}, false},
 	} {
 		if got := mayAdminister(c.uid, c.gid, c.own, c.g); got != c.want {
 			t.Errorf("uid %d gid %d, gateway %d: %v, want %v", c.uid, c.gid, c.own, got, c.want)

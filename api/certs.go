@@ -52,6 +52,7 @@ type fileStamp struct {
 	certSize, keySize int64
 }
 
+// newCertificates picks the files; nothing is read yet.
 func newCertificates(cfg Config) *certificates {
 	c := &certificates{cert: cfg.CertFile, key: cfg.KeyFile, log: cfg.Logger, now: cfg.Now}
 	if c.cert == "" && c.key == "" {
@@ -90,6 +91,7 @@ func (c *certificates) read(stamp fileStamp) error {
 	return nil
 }
 
+// stat tells the present state of both files.
 func (c *certificates) stat() (fileStamp, error) {
 	a, err1 := os.Stat(c.cert)
 	b, err2 := os.Stat(c.key)

@@ -27,6 +27,7 @@ func unserved(param, value string, known ...string) error {
 	return nil
 }
 
+// checkAccess refuses what cannot be the access of a volume.
 func checkAccess(v string) error {
 	if err := unserved("access", v, "replicationTarget", "snapMirrorTarget"); err != nil {
 		return err
@@ -34,10 +35,13 @@ func checkAccess(v string) error {
 	return enum(v, "readWrite", "readOnly", "locked")
 }
 
+// checkDiscard refuses unknown discard policies.
 func checkDiscard(v string) error { return enum(v, "zero", "pass", "off") }
 
+// checkKDF refuses unknown key derivations of keyslots.
 func checkKDF(v string) error { return enum(v, "argon2id", "pbkdf2") }
 
+// checkAttributes bounds the free-form object of an administrator.
 func checkAttributes(m map[string]any) error {
 	b, err := json.Marshal(m)
 	if err != nil {

@@ -93,15 +93,18 @@ func textValue(s string) json.RawMessage {
 	return quote(s)
 }
 
+// quote makes a JSON string.
 func quote(s string) json.RawMessage {
 	b, _ := json.Marshal(s) // a string always marshals
 	return b
 }
 
+// missing has the text that clients of the product know.
 func missing(name string) *wire.Error {
 	return fail(wire.ErrMissingParameter, "Missing member=[%s]", name)
 }
 
+// wrongType says what a member should have been.
 func wrongType(name, want string) *wire.Error {
 	return fail(wire.ErrParameterType, "%s: must be %s", name, want)
 }

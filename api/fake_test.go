@@ -252,7 +252,8 @@ func newAPIRig(t *testing.T) *apiRig {
 			return wire.GetGatewayInfoResult{
 				Version: "1.2.3", GoVersion: "go1.26", Engine: "x/crypto", StartTime: "2026-01-02T03:04:05Z", StateDir: "/state",
 				Listeners: []wire.Listener{
-					{Kind: "nbd", Address: "unix:/state/nbd.sock"}, {Kind: "nbd", Address: "tcp:127.0.0.1:10809"},
+					{Kind: "nbd", Address: "unix:/state/nbd.sock"},
+					{Kind: "nbd", Address: "tcp:127.0.0.1:10809"},
 					{Kind: "api", Address: "tcp:[::1]:10811", TLS: true},
 				},
 			}

@@ -14,6 +14,8 @@ import (
 // maxBackup bounds the sealed backup that one answer carries.
 const maxBackup = 256 << 20
 
+// createCluster makes the cluster. Element's addresses and node list have no
+// effect: those come from the configuration.
 func (s *Server) createCluster(ctx context.Context, _ identity, p *wire.CreateClusterParams) (wire.Empty, error) {
 	switch {
 	case !p.AcceptEula:
@@ -33,6 +35,7 @@ func (s *Server) createCluster(ctx context.Context, _ identity, p *wire.CreateCl
 	})
 }
 
+// getAPI lists versions and methods; SDKs call it first, at an old version.
 func (s *Server) getAPI(context.Context, identity, *wire.Empty) (wire.GetAPIResult, error) {
 	return wire.GetAPIResult{
 		CurrentVersion: wire.Version, SupportedVersions: wire.Versions(), Methods: s.methods.names,
@@ -56,6 +59,8 @@ func (s *Server) getClusterVersionInfo(ctx context.Context, _ identity, _ *wire.
 	}, nil
 }
 
+// getClusterInfo gives the addresses that the gateway listens on as the
+// cluster's virtual ones.
 func (s *Server) getClusterInfo(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetClusterInfoResult, error) {
 	i, err := s.cluster.Info(ctx)
 	if err != nil {
@@ -76,6 +81,8 @@ func listenHost(ls []wire.Listener, kind string) string {
 	return ""
 }
 
+// getSoftwareEncryption tells which master key is in use and, as extension,
+// whether something protects it at rest.
 func (s *Server) getSoftwareEncryption(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetSoftwareEncryptionAtRestInfoResult, error) {
 	e, err := s.cluster.Encryption(ctx)
 	if err != nil {
@@ -84,6 +91,8 @@ func (s *Server) getSoftwareEncryption(ctx context.Context, _ identity, _ *wire.
 	return encryptionShape(e), nil
 }
 
+// listClusterFaults lists the conditions that hold now. Those that ended are
+// not kept, so "resolved" is empty.
 func (s *Server) listClusterFaults(ctx context.Context, _ identity, p *wire.ListClusterFaultsParams) (wire.ListClusterFaultsResult, error) {
 	out := wire.ListClusterFaultsResult{Faults: []wire.Fault{}}
 	if err := enum(p.FaultTypes, "current", "resolved", "all"); err != nil {
@@ -110,6 +119,7 @@ func (s *Server) getAsyncResult(ctx context.Context, who identity, p *wire.GetAs
 	return asyncShape(a), nil
 }
 
+// listAsyncResults lists long work, done or not, and ends no handle.
 func (s *Server) listAsyncResults(ctx context.Context, _ identity, p *wire.ListAsyncResultsParams) (wire.ListAsyncResultsResult, error) {
 	out := wire.ListAsyncResultsResult{AsyncHandles: []wire.AsyncHandle{}}
 	all, err := s.cluster.Asyncs(ctx)
@@ -131,6 +141,7 @@ func wanted[T comparable](filter []T, v T) bool {
 	return len(filter) == 0
 }
 
+// getStoreBackup seals the whole store with a passphrase and sends it.
 func (s *Server) getStoreBackup(ctx context.Context, _ identity, p *wire.GetStoreBackupParams) (wire.GetStoreBackupResult, error) {
 	if len(p.Passphrase) == 0 {
 		return wire.GetStoreBackupResult{}, fail(wire.ErrInvalidParameter, "passphrase: must not be empty")
@@ -145,11 +156,13 @@ func (s *Server) getStoreBackup(ctx context.Context, _ identity, p *wire.GetStor
 	return wire.GetStoreBackupResult{Backup: b.Bytes()}, nil
 }
 
+// checkStore reads every record and lists what is wrong.
 func (s *Server) checkStore(ctx context.Context, _ identity, _ *wire.Empty) (wire.CheckStoreResult, error) {
 	p, err := s.cluster.CheckStore(ctx)
 	return wire.CheckStoreResult{Problems: list(p)}, err
 }
 
+// getGatewayInfo describes the process that answers.
 func (s *Server) getGatewayInfo(context.Context, identity, *wire.Empty) (wire.GetGatewayInfoResult, error) {
 	i := s.info()
 	i.ClusterExists = s.cluster.Exists()

@@ -7,6 +7,7 @@ import (
 	"lockplate/cluster"
 )
 
+// listDrives lists the drives that the cluster knows, in service or not.
 func (s *Server) listDrives(ctx context.Context, _ identity, _ *wire.Empty) (wire.ListDrivesResult, error) {
 	out := wire.ListDrivesResult{Drives: []wire.Drive{}}
 	info, err := s.cluster.Info(ctx)
@@ -20,6 +21,7 @@ func (s *Server) listDrives(ctx context.Context, _ identity, _ *wire.Empty) (wir
 	return out, err
 }
 
+// addDrives takes drives into service: known ones by id, new ones by URI.
 func (s *Server) addDrives(ctx context.Context, _ identity, p *wire.AddDrivesParams) (wire.AsyncHandleResult, error) {
 	add := make([]cluster.AddDrive, 0, len(p.Drives))
 	for _, d := range p.Drives {
@@ -53,6 +55,8 @@ func driveRole(kind string) (cluster.DriveRole, error) {
 	return "", enum(kind)
 }
 
+// removeDrives takes drives out of service; they stay in the list as
+// available.
 func (s *Server) removeDrives(ctx context.Context, _ identity, p *wire.RemoveDrivesParams) (wire.AsyncHandleResult, error) {
 	if len(p.Drives) == 0 {
 		return wire.AsyncHandleResult{}, fail(wire.ErrInvalidParameter, "drives: must name at least one")
@@ -65,6 +69,7 @@ func (s *Server) removeDrives(ctx context.Context, _ identity, p *wire.RemoveDri
 	return wire.AsyncHandleResult{AsyncHandle: h}, err
 }
 
+// forgetDrive drops an available drive from the list.
 func (s *Server) forgetDrive(ctx context.Context, _ identity, p *wire.ForgetDriveParams) (wire.Empty, error) {
 	return wire.Empty{}, s.cluster.ForgetDrive(ctx, int64(p.DriveID))
 }

@@ -16,6 +16,8 @@ func elementAccess() []string {
 	}
 }
 
+// roles reads an access list. A name that Element does not have is refused
+// here, one that is not served by the cluster.
 func roles(access []string) ([]cluster.Role, error) {
 	out := make([]cluster.Role, 0, len(access))
 	for _, a := range access {
@@ -27,6 +29,7 @@ func roles(access []string) ([]cluster.Role, error) {
 	return out, nil
 }
 
+// addClusterAdmin makes a user. acceptEula is taken and has no effect.
 func (s *Server) addClusterAdmin(ctx context.Context, _ identity, p *wire.AddClusterAdminParams) (wire.AddClusterAdminResult, error) {
 	r, err := roles(p.Access)
 	if err := firstError(err, checkAttributes(p.Attributes)); err != nil {
@@ -36,6 +39,7 @@ func (s *Server) addClusterAdmin(ctx context.Context, _ identity, p *wire.AddClu
 	return wire.AddClusterAdminResult{ClusterAdminID: u.ID}, err
 }
 
+// listClusterAdmins lists users, never their passwords.
 func (s *Server) listClusterAdmins(ctx context.Context, _ identity, _ *wire.Empty) (wire.ListClusterAdminsResult, error) {
 	out := wire.ListClusterAdminsResult{ClusterAdmins: []wire.ClusterAdmin{}}
 	users, err := s.cluster.Users(ctx)
@@ -45,6 +49,7 @@ func (s *Server) listClusterAdmins(ctx context.Context, _ identity, _ *wire.Empt
 	return out, err
 }
 
+// modifyClusterAdmin changes the password, the access, or both.
 func (s *Server) modifyClusterAdmin(ctx context.Context, _ identity, p *wire.ModifyClusterAdminParams) (wire.Empty, error) {
 	r, err := roles(p.Access)
 	if err != nil {
@@ -54,6 +59,7 @@ func (s *Server) modifyClusterAdmin(ctx context.Context, _ identity, p *wire.Mod
 	return wire.Empty{}, err
 }
 
+// removeClusterAdmin removes a user, but not the last administrator.
 func (s *Server) removeClusterAdmin(ctx context.Context, _ identity, p *wire.RemoveClusterAdminParams) (wire.Empty, error) {
 	return wire.Empty{}, s.cluster.RemoveUser(ctx, int64(p.ClusterAdminID))
 }

@@ -11,6 +11,8 @@ import (
 // maxListed is Element's limit on the volumes of one answer.
 const maxListed = 10_000
 
+// createVolume makes a volume. qos and other members that have no meaning here
+// come back as unusedParameters.
 func (s *Server) createVolume(ctx context.Context, _ identity, p *wire.CreateVolumeParams) (wire.CreateVolumeResult, error) {
 	err := firstError(checkAccess(p.Access), checkDiscard(p.Discard), checkKDF(p.RecoveryKDF), checkAttributes(p.Attributes))
 	if err != nil {
@@ -25,6 +27,7 @@ func (s *Server) createVolume(ctx context.Context, _ identity, p *wire.CreateVol
 	return wire.CreateVolumeResult{Volume: volumeShape(v), VolumeID: v.ID, Curve: map[string]int{}}, err
 }
 
+// adoptVolume takes over a LUKS container that was made elsewhere.
 func (s *Server) adoptVolume(ctx context.Context, _ identity, p *wire.AdoptVolumeParams) (wire.VolumeResult, error) {
 	v, err := s.cluster.AdoptVolume(ctx, cluster.AdoptVolume{
 		Name: p.Name, DriveID: int64(p.DriveID), Image: p.Image, Passphrase: p.Passphrase,
@@ -33,6 +36,7 @@ func (s *Server) adoptVolume(ctx context.Context, _ identity, p *wire.AdoptVolum
 	return wire.VolumeResult{Volume: volumeShape(v)}, err
 }
 
+// modifyVolume changes the members that are given.
 func (s *Server) modifyVolume(ctx context.Context, _ identity, p *wire.ModifyVolumeParams) (wire.VolumeResult, error) {
 	m := cluster.ModifyVolume{
 		Name: p.Name, Size: (*int64)(p.TotalSize), Access: (*cluster.Access)(p.Access),
@@ -45,6 +49,7 @@ func (s *Server) modifyVolume(ctx context.Context, _ identity, p *wire.ModifyVol
 	return wire.VolumeResult{Volume: volumeShape(v)}, err
 }
 
+// checkModify refuses values that no volume can have.
 func checkModify(m cluster.ModifyVolume) error {
 	if m.Access != nil {
 		if err := checkAccess(string(*m.Access)); err != nil {
@@ -62,20 +67,25 @@ func checkModify(m cluster.ModifyVolume) error {
 	return nil
 }
 
+// deleteVolume puts a volume aside; it is purged later by itself.
 func (s *Server) deleteVolume(ctx context.Context, _ identity, p *wire.VolumeIDParams) (wire.VolumeResult, error) {
 	v, err := s.cluster.DeleteVolume(ctx, int64(p.VolumeID))
 	return wire.VolumeResult{Volume: volumeShape(v)}, err
 }
 
+// restoreVolume takes a deleted volume back.
 func (s *Server) restoreVolume(ctx context.Context, _ identity, p *wire.VolumeIDParams) (wire.Empty, error) {
 	_, err := s.cluster.RestoreVolume(ctx, int64(p.VolumeID))
 	return wire.Empty{}, err
 }
 
+// purgeVolume ends a deleted volume for good.
 func (s *Server) purgeVolume(ctx context.Context, _ identity, p *wire.VolumeIDParams) (wire.Empty, error) {
 	return wire.Empty{}, s.cluster.PurgeVolume(ctx, int64(p.VolumeID))
 }
 
+// listVolumes lists volumes, deleted ones too. A selection by ids excludes
+// the others, as the product has it.
 func (s *Server) listVolumes(ctx context.Context, _ identity, p *wire.ListVolumesParams) (wire.ListVolumesResult, error) {
 	if len(p.VolumeIDs) > 0 && (len(p.Accounts) > 0 || p.StartVolumeID != 0 || p.Limit != 0) {
 		return wire.ListVolumesResult{}, fail(wire.ErrInvalidParameter, "volumeIDs: cannot be combined with accounts, startVolumeID or limit")
@@ -86,12 +96,14 @@ func (s *Server) listVolumes(ctx context.Context, _ identity, p *wire.ListVolume
 	return s.selectVolumes(ctx, p)
 }
 
+// listActiveVolumes lists the volumes that are not deleted.
 func (s *Server) listActiveVolumes(ctx context.Context, _ identity, p *wire.ListActiveVolumesParams) (wire.ListVolumesResult, error) {
 	return s.selectVolumes(ctx, &wire.ListVolumesParams{
 		StartVolumeID: p.StartVolumeID, Limit: p.Limit, VolumeStatus: wire.VolumeActive,
 	})
 }
 
+// listDeletedVolumes lists the volumes that are.
 func (s *Server) listDeletedVolumes(ctx context.Context, _ identity, _ *wire.ListDeletedVolumesParams) (wire.ListVolumesResult, error) {
 	return s.selectVolumes(ctx, &wire.ListVolumesParams{VolumeStatus: wire.VolumeDeleted})
 }
@@ -115,6 +127,7 @@ func (s *Server) selectVolumes(ctx context.Context, p *wire.ListVolumesParams) (
 	return out, err
 }
 
+// selected says whether v passes every filter. Nothing is paired here.
 func selected(v cluster.Volume, p *wire.ListVolumesParams) bool {
 	return wanted(p.VolumeIDs, wire.Int(v.ID)) && wanted(p.Accounts, wire.Int(v.AccountID)) &&
 		v.ID >= int64(p.StartVolumeID) && !p.IsPaired &&
@@ -147,6 +160,7 @@ func (s *Server) listVolumeStats(ctx context.Context, _ identity, p *wire.ListVo
 	return out, nil
 }
 
+// addRecoveryKey adds a keyslot that any Linux host can open.
 func (s *Server) addRecoveryKey(ctx context.Context, _ identity, p *wire.AddVolumeRecoveryKeyParams) (wire.AddVolumeRecoveryKeyResult, error) {
 	if err := checkKDF(p.KDF); err != nil {
 		return wire.AddVolumeRecoveryKeyResult{}, err
@@ -158,6 +172,7 @@ func (s *Server) addRecoveryKey(ctx context.Context, _ identity, p *wire.AddVolu
 	return wire.AddVolumeRecoveryKeyResult{Slot: slot}, err
 }
 
+// listRecoveryKeys lists the keyslots of a volume.
 func (s *Server) listRecoveryKeys(ctx context.Context, _ identity, p *wire.VolumeIDParams) (wire.ListVolumeRecoveryKeysResult, error) {
 	out := wire.ListVolumeRecoveryKeysResult{RecoveryKeys: []wire.RecoveryKey{}}
 	keys, err := s.cluster.RecoveryKeys(ctx, int64(p.VolumeID))

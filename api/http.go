@@ -175,6 +175,8 @@ func (s *Server) run(ctx context.Context, m *method, who identity, c *call) (res
 	return b, unused, nil
 }
 
+// send writes the reply. Its status is 200 even for an error: clients take
+// any other for a failure of the transport.
 func send(w http.ResponseWriter, r *wire.Reply) {
 	b, err := json.Marshal(r)
 	if err != nil { // only an id that is no JSON could, and it was checked

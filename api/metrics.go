@@ -48,8 +48,10 @@ func newMetrics(reg prometheus.Registerer, t methodTable) (*metrics, error) {
 	return m, errors.Join(reg.Register(m.requests), reg.Register(m.duration), reg.Register(m.denied))
 }
 
+// authFailed counts a request refused for its credentials.
 func (m *metrics) authFailed(reason string) { m.denied.WithLabelValues(reason).Inc() }
 
+// observe counts a call and its time.
 func (m *metrics) observe(method string, bad *wire.Error, took time.Duration) {
 	code := okCode
 	if bad != nil {

@@ -88,6 +88,7 @@ func (accountGroups) of(uid uint32) []uint32 {
 	return out
 }
 
+// parseID reads a user or group number of the account files.
 func parseID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil

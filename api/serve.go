@@ -35,6 +35,7 @@ type front struct {
 	done chan struct{} // closed at shutdown
 }
 
+// newFront sets every limit that net/http leaves open.
 func newFront(s *Server, conns int) *front {
 	f := &front{slots: make(chan struct{}, conns), done: make(chan struct{})}
 	f.srv = &http.Server{
@@ -57,6 +58,7 @@ func (f *front) serve(ln net.Listener, wrap func(net.Listener) net.Listener) err
 	return err
 }
 
+// shutdown stops accepting and waits for what is at work, but not past ctx.
 func (f *front) shutdown(ctx context.Context) error {
 	f.stop.Do(func() { close(f.done) })
 	err := f.srv.Shutdown(ctx)

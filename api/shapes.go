@@ -42,6 +42,8 @@ func list[T any](s []T) []T {
 	return s
 }
 
+// volumeShape gives a volume as Element has it. Members that speak of what is
+// not here (iSCSI, replication, snapshots) are empty.
 func volumeShape(v cluster.Volume) wire.Volume {
 	return wire.Volume{
 		Access: string(v.Access), AccountID: v.AccountID, Attributes: object(v.Attributes),
@@ -60,6 +62,8 @@ func volumeShape(v cluster.Volume) wire.Volume {
 	}
 }
 
+// volumeStatus maps to Element's life cycle; whether a volume can be attached
+// now is told by lockplate.state.
 func volumeStatus(v cluster.Volume) string {
 	if v.State == cluster.VolumeDeleted {
 		return wire.VolumeDeleted
@@ -67,6 +71,7 @@ func volumeStatus(v cluster.Volume) string {
 	return wire.VolumeActive
 }
 
+// volumeDetail is what Element has no member for.
 func volumeDetail(v cluster.Volume) wire.VolumeDetail {
 	return wire.VolumeDetail{
 		State: string(v.State), Reason: v.Reason, Encrypted: v.Encrypted, Cipher: v.Cipher,
@@ -76,6 +81,8 @@ func volumeDetail(v cluster.Volume) wire.VolumeDetail {
 	}
 }
 
+// driveShape gives a drive as Element has it. No drive has a key of its own
+// yet, hence keyID zero.
 func driveShape(d cluster.Drive, node int64) wire.Drive {
 	kind := wire.DriveBlock
 	if d.Role == cluster.RoleMetadata {
@@ -92,6 +99,8 @@ func driveShape(d cluster.Drive, node int64) wire.Drive {
 	}
 }
 
+// faultShape gives a current fault as Element has it. Nothing in details may
+// change while it lasts: exporters make a label of it.
 func faultShape(f cluster.Fault) wire.Fault {
 	out := wire.Fault{
 		ClusterFaultID: f.ID, Code: f.Code, Date: wire.FormatTimeMicro(f.Since), Details: f.Text,
@@ -106,6 +115,7 @@ func faultShape(f cluster.Fault) wire.Fault {
 	return out
 }
 
+// userShape gives a user as Element has it.
 func userShape(u cluster.User) wire.ClusterAdmin {
 	roles := make([]string, 0, len(u.Roles))
 	for _, r := range u.Roles {
@@ -117,6 +127,8 @@ func userShape(u cluster.User) wire.ClusterAdmin {
 	}
 }
 
+// asyncShape gives long work as GetAsyncResult does: details while it runs,
+// then exactly one of result and error.
 func asyncShape(a cluster.Async) wire.GetAsyncResultResult {
 	out := wire.GetAsyncResultResult{
 		Status: wire.AsyncRunning, ResultType: a.Type,
@@ -135,6 +147,7 @@ func asyncShape(a cluster.Async) wire.GetAsyncResultResult {
 	return out
 }
 
+// asyncHandleShape gives long work as ListAsyncResults does.
 func asyncHandleShape(a cluster.Async) wire.AsyncHandle {
 	return wire.AsyncHandle{
 		AsyncResultID: a.Handle, Completed: a.Done, Success: a.Done && a.ErrName == "",
@@ -143,6 +156,8 @@ func asyncHandleShape(a cluster.Async) wire.AsyncHandle {
 	}
 }
 
+// encryptionShape sends "state" and "status" with the same value: the sources
+// differ on the name.
 func encryptionShape(e cluster.Encryption) wire.GetSoftwareEncryptionAtRestInfoResult {
 	out := wire.GetSoftwareEncryptionAtRestInfoResult{State: onOff(e.Enabled), Status: onOff(e.Enabled), Version: e.Version}
 	m := e.Master
@@ -159,6 +174,7 @@ func encryptionShape(e cluster.Encryption) wire.GetSoftwareEncryptionAtRestInfoR
 	return out
 }
 
+// onOff names the state of encryption.
 func onOff(on bool) string {
 	if on {
 		return wire.EncryptionEnabled
@@ -187,6 +203,7 @@ func uniqueID(uuid string) string {
 	return s[:min(len(s), 4)]
 }
 
+// statsShape gives the counters of a volume; what is not measured is 0.
 func statsShape(v cluster.Volume, s cluster.VolumeStats, now time.Time) wire.VolumeStats {
 	return wire.VolumeStats{
 		AccountID: v.AccountID, VolumeID: v.ID, VolumeSize: v.Size, Timestamp: wire.FormatTime(now),
@@ -209,6 +226,7 @@ func mean(sum time.Duration, ops uint64) int64 {
 	return perOp(uint64(max(sum.Microseconds(), 0)), ops)
 }
 
+// perOp is a mean that is 0 without operations.
 func perOp(sum, ops uint64) int64 {
 	if ops == 0 {
 		return 0

@@ -78,8 +78,13 @@ func TestWrongNameAndWrongPasswordLookTheSame(t *testing.T) {
 	r := newUserRig(t)
 	r.mustAdd("ann", goodPassword, RoleAdmin)
 	for _, c := range [][2]string{
-		{"ann", "wrong"}, {"ann", ""}, {"ann", goodPassword + "x"}, {"Ann", goodPassword},
-		{"bob", goodPassword}, {"", ""}, {"ann", strings.Repeat("x", 1<<16)},
+		{"ann", "wrong"},
+		{"ann", ""},
+		{"ann", goodPassword + "x"},
+		{"Ann", goodPassword},
+		{"bob", goodPassword},
+		{"", ""},
+		{"ann", strings.Repeat("x", 1<<16)},
 	} {
 		r.clock.advance(time.Hour)
 		if err := r.login(c[0], c[1]); err != ErrDenied {

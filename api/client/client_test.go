@@ -106,7 +106,7 @@ func TestCallTellsWhatWentWrong(t *testing.T) {
 		{"429", status(429), ErrRateLimited, "wait"},
 		{"503", status(503), ErrUnreachable, "log"},
 		{"404", status(404), ErrProtocol, "is it a lockplate gateway?"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 301) }, ErrProtocol, "301"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusMovedPermanently) }, ErrProtocol, "301"},
 		{"not JSON", reply("hello"), ErrProtocol, ""},
 		{"empty", reply(""), ErrProtocol, ""},
 		{"neither", reply(`{"id":1}`), ErrProtocol, "neither"},
@@ -224,9 +224,16 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range []Options{
-		{}, {Socket: "/x", Server: "https://x"}, {Server: "http://x"}, {Server: "https://"}, {Server: "https://x/path"},
-		{Server: "https://u:p@x"}, {Server: "https://x", Fingerprint: "12"}, {Server: "https://x", CAFile: "/nonexistent"},
-		{Server: "https://x", CAFile: empty}, {Server: "ftp://x"},
+		{},
+		{Socket: "/x", Server: "https://x"},
+		{Server: "http://x"},
+		{Server: "https://"},
+		{Server: "https://x/path"},
+		{Server: "https://u:p@x"},
+		{Server: "https://x", Fingerprint: "12"},
+		{Server: "https://x", CAFile: "/nonexistent"},
+		{Server: "https://x", CAFile: empty},
+		{Server: "ftp://x"},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v: no error", o)

@@ -18,15 +18,34 @@ func TestIntReadsWhatClientsSend(t *testing.T) {
 		want Int
 		ok   bool
 	}{
-		{`15`, 15, true}, {`"15"`, 15, true}, {`-1`, -1, true}, {`"-1"`, -1, true},
-		{`15.0`, 15, true}, {`1.5e1`, 15, true}, {`1073741824.0`, 1 << 30, true},
-		{`9223372036854775807`, 1<<63 - 1, true}, {`"9223372036854775807"`, 1<<63 - 1, true},
-		{`-9223372036854775808`, -1 << 63, true}, {`null`, 7, true},
-		{`9223372036854775808`, 0, false}, {`1e400`, 0, false}, {`1e19`, 0, false},
-		{`1.5`, 0, false}, {`"1.5"`, 0, false}, {`"1e3"`, 0, false}, {`""`, 0, false},
-		{`"+1"`, 0, false}, {`" 1"`, 0, false}, {`"1x"`, 0, false}, {`"0x10"`, 0, false},
-		{`true`, 0, false}, {`[1]`, 0, false}, {`{}`, 0, false}, {`"\"1\""`, 0, false},
-		{`1e-2147483648`, 0, false}, {`"` + strings.Repeat("0", 99) + `"`, 0, false},
+		{`15`, 15, true},
+		{`"15"`, 15, true},
+		{`-1`, -1, true},
+		{`"-1"`, -1, true},
+		{`15.0`, 15, true},
+		{`1.5e1`, 15, true},
+		{`1073741824.0`, 1 << 30, true},
+		{`9223372036854775807`, 1<<63 - 1, true},
+		{`"9223372036854775807"`, 1<<63 - 1, true},
+		{`-9223372036854775808`, -1 << 63, true},
+		{`null`, 7, true},
+		{`9223372036854775808`, 0, false},
+		{`1e400`, 0, false},
+		{`1e19`, 0, false},
+		{`1.5`, 0, false},
+		{`"1.5"`, 0, false},
+		{`"1e3"`, 0, false},
+		{`""`, 0, false},
+		{`"+1"`, 0, false},
+		{`" 1"`, 0, false},
+		{`"1x"`, 0, false},
+		{`"0x10"`, 0, false},
+		{`true`, 0, false},
+		{`[1]`, 0, false},
+		{`{}`, 0, false},
+		{`"\"1\""`, 0, false},
+		{`1e-2147483648`, 0, false},
+		{`"` + strings.Repeat("0", 99) + `"`, 0, false},
 	} {
 		got := Int(7)
 		err := json.Unmarshal([]byte(c.json), &got)
@@ -73,8 +92,11 @@ func TestPasswordNeverShows(t *testing.T) {
 
 func TestPasswordOnTheWire(t *testing.T) {
 	for _, c := range []struct{ json, want string }{
-		{`"plain"`, "plain"}, {`"a\"b\\c\nd"`, "a\"b\\c\nd"}, {`"Grüße"`, "Grüße"},
-		{`"\u00fc\ud83d\ude00"`, "ü😀"}, {`""`, ""},
+		{`"plain"`, "plain"},
+		{`"a\"b\\c\nd"`, "a\"b\\c\nd"},
+		{`"Grüße"`, "Grüße"},
+		{`"\u00fc\ud83d\ude00"`, "ü😀"},
+		{`""`, ""},
 	} {
 		var p Password
 		if err := json.Unmarshal([]byte(c.json), &p); err != nil || string(p) != c.want {
