@@ -109,8 +109,13 @@ func TestDocsListEveryMetric(t *testing.T) {
 	if *update {
 		must(t, os.WriteFile(file, []byte(page), 0o644))
 	}
-	if doc(t, "METRICS.md") != page {
-		t.Error("docs/METRICS.md is out of date: run go test ./e2e -run DocsListEveryMetric -update")
+	// labels of what has not happened in this scrape are not in it
+	row := regexp.MustCompile("(?m)^(\\| `\\w+` \\| \\w+ \\|)[^|]*(\\|.*)$")
+	documented, served := row.ReplaceAllString(doc(t, "METRICS.md"), "$1$2"), row.ReplaceAllString(page, "$1$2")
+	for line := range strings.Lines(served) {
+		if !strings.Contains(documented, line) {
+			t.Errorf("docs/METRICS.md lacks %srun go test ./e2e -run DocsListEveryMetric -update", line)
+		}
 	}
 }
 
