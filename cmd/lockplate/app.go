@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -49,6 +50,9 @@ func (a *app) run(args []string) int {
 	if !a.started && exitCode(err) == exitFailure {
 		err = usage(err)
 		a.opt.json = a.opt.json || slices.Contains(args, "--json")
+	}
+	if errors.Is(err, context.Canceled) {
+		err = hint(&codedError{exitSignal, errors.New("interrupted")}, "%s", hintFor(err))
 	}
 	a.report(err)
 	return exitCode(err)
