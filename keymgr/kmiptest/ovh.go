@@ -1,0 +1,3 @@
+package kmiptest
+
+import _ "github.com/ovh/kmip-go/kmipserver"
