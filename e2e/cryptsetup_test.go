@@ -96,9 +96,7 @@ func TestCryptsetupOpensWhatWeMade(t *testing.T) {
 			t.Parallel()
 			const size = 8 << 20
 			g := newGateway(t)
-			meta := filepath.Join(g.dir, "meta")
-			must(t, os.Mkdir(meta, 0o700))
-			g.cli("drive", "add", "dir:"+meta, "--role", "metadata")
+			g.metadataDrive()
 			g.recoverable("vol", strconv.Itoa(size), tt.args...)
 			c := g.dial("vol")
 			data := randomBytes(size)
@@ -225,7 +223,27 @@ func checkAdopted(t *testing.T, g *gateway, c *container, data []byte) {
 	if !bytes.Equal(c.plain(int64(len(data))), data) {
 		t.Error("decrypted outside, the adopted container differs from what was written through it")
 	}
-	run(t, "cryptsetup", "open", "--test-passphrase", "--key-file", c.passphrase, c.image)
+	run(t, "cryptsetup", "open", "--test-passphrase", "--key-file", c.passphrase, c.header)
+}
+
+func TestAdoptsADetachedHeader(t *testing.T) {
+	need(t, "cryptsetup")
+	const size = 4 << 20
+	g := newGateway(t)
+	meta := g.metadataDrive()
+	image, header, pass := filepath.Join(g.drive, "foreign.img"), filepath.Join(meta, "header.img"), g.file("foreign", "made elsewhere")
+	for _, f := range []string{image, header} {
+		must(t, os.WriteFile(f, nil, 0o600))
+		must(t, os.Truncate(f, 16<<20))
+	}
+	must(t, os.Truncate(image, size))
+	run(t, "cryptsetup", "luksFormat", "--batch-mode", "--header", header, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", image, pass)
+	c := inspect(t, image, header, pass)
+	data := randomBytes(size)
+	c.fill(data)
+	g.cli("volume", "adopt", "vol", "--drive", "dir:"+g.drive, "--image", "foreign", "--passphrase-file", pass,
+		"--header-drive", "dir:"+meta, "--header-image", "header")
+	checkAdopted(t, g, c, data)
 }
 
 func TestAdoptsLUKS1ReadOnly(t *testing.T) {

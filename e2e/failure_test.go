@@ -115,6 +115,41 @@ func TestWrongOrMissingSealKey(t *testing.T) {
 	expectData(t, g, "vol", data)
 }
 
+func TestWrongSealPassphrase(t *testing.T) {
+	g := newCluster(t)
+	must(t, os.RemoveAll(g.state))
+	right, wrong := g.file("right", "the right words"), g.file("wrong", "other words")
+	g.cli("init", "--seal", "passphrase", "--passphrase-file", right)
+	g.extra = []string{"--passphrase-file", right}
+	g.start()
+	g.cli("drive", "add", "dir:"+g.drive)
+	g.volume("vol", "4MiB")
+	data := known(t, g, "vol", 4<<20)
+	g.stop()
+	expectRefusal(t, g.serveAgain("--nbd", "unix:"+g.sock, "--passphrase-file", wrong), exitDenied)
+	g.start()
+	expectData(t, g, "vol", data)
+}
+
+// The state directory is lost; a backup, the seal key and the images bring
+// everything back.
+func TestRestoreAfterTheStateIsLost(t *testing.T) {
+	g := newGateway(t)
+	g.volume("vol", "4MiB")
+	data := known(t, g, "vol", 4<<20)
+	backup, pass := filepath.Join(g.dir, "backup"), g.file("pass", "for the backup only")
+	g.cli("backup", backup, "--passphrase-file", pass)
+	g.proc.kill()
+	must(t, os.RemoveAll(g.state))
+	expectRefusal(t, g.try("restore", backup, "--passphrase-file", g.file("wrong", "no")), exitDenied)
+	g.cli("restore", backup, "--passphrase-file", pass)
+	g.cli("store", "check")
+	g.start()
+	expectData(t, g, "vol", data)
+	g.stop()
+	expectRefusal(t, g.try("restore", backup, "--passphrase-file", pass), exitConflict)
+}
+
 // A volume whose image was cut short stays offline and says why; the others
 // serve, and the volume is back once the image is whole.
 func TestTruncatedImage(t *testing.T) {

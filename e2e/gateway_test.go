@@ -65,6 +65,15 @@ func newCluster(t *testing.T, serve ...string) *gateway {
 	return g
 }
 
+// metadataDrive adds a drive for detached headers and gives its folder.
+func (g *gateway) metadataDrive() string {
+	g.t.Helper()
+	meta := filepath.Join(g.dir, "meta")
+	must(g.t, os.Mkdir(meta, 0o700))
+	g.cli("drive", "add", "dir:"+meta, "--role", "metadata")
+	return meta
+}
+
 func (g *gateway) sealFile() string { return filepath.Join(g.dir, "seal.key") }
 func (g *gateway) log() string      { return filepath.Join(g.dir, "serve.log") }
 
