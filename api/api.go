@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,9 +91,10 @@ type Server struct {
 	certs   *certificates
 	metrics *metrics
 	methods methodTable
-	working chan struct{} // a slot per request at work
-	secure  *front        // HTTPS
-	local   *front        // Unix socket
+	working chan struct{}            // a slot per request at work
+	trusted func(*http.Request) bool // may make the cluster without credentials
+	secure  *front                   // HTTPS
+	local   *front                   // Unix socket
 }
 
 // NewServer makes a server. It opens nothing and starts nothing.
@@ -114,7 +116,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cluster: cfg.Cluster, log: cfg.Logger, info: cfg.Info, now: cfg.Now,
-		working: make(chan struct{}, maxWorking),
+		working: make(chan struct{}, maxWorking), trusted: localRoot,
 	}
 	s.methods = newMethodTable(s)
 	var err error

@@ -17,7 +17,7 @@ type identity struct {
 	from  string // address without port, or "unix"
 	admin bool
 	get   bool // came as a GET: a link could have made it
-	// setup: no credentials, but from this machine and there is no cluster
+	// setup: no credentials, but root of this machine and there is no cluster
 	// yet. Only methods that say so may be called.
 	setup bool
 }
@@ -44,7 +44,7 @@ func (s *Server) identify(r *http.Request) (identity, error) {
 		who.from = p.name
 	} else {
 		who.from = callerAddress(r.RemoteAddr)
-		if !s.cluster.Exists() && isLoopback(who.from) {
+		if !s.cluster.Exists() && s.trusted(r) {
 			who.setup = true
 			return who, nil
 		}
@@ -80,11 +80,6 @@ func callerAddress(remote string) string {
 	}
 	p, _ := a.Prefix(64) // 64 is always valid for IPv6
 	return p.String()
-}
-
-func isLoopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
 }
 
 // withPeer notes the credentials of a socket's peer in the context of its

@@ -55,8 +55,8 @@ func TestReaderMayOnlyRead(t *testing.T) {
 	}
 }
 
-// Cluster creation without credentials is for this machine, and only while
-// there is nothing to protect.
+// Cluster creation without credentials is for who runs this machine, and only
+// while there is nothing to protect.
 func TestSetupNeedsNoCredentialsHere(t *testing.T) {
 	const create = `{"method":"CreateCluster","params":{"acceptEula":true,"username":"ann","password":"long enough"}}`
 	for _, c := range []struct {
@@ -75,6 +75,7 @@ func TestSetupNeedsNoCredentialsHere(t *testing.T) {
 	} {
 		r := newAPIRig(t)
 		r.exists = c.exists
+		r.srv.trusted = func(q *http.Request) bool { return q.RemoteAddr != "192.0.2.1:999" }
 		w := r.do(http.MethodPost, endpoint, c.body, func(q *http.Request) { q.RemoteAddr = c.remote })
 		if w.Code != c.want {
 			t.Errorf("%s: HTTP %d, want %d", c.what, w.Code, c.want)
@@ -88,6 +89,7 @@ func TestSetupNeedsNoCredentialsHere(t *testing.T) {
 func TestSetupByLinkIsRefused(t *testing.T) {
 	r := newAPIRig(t)
 	r.exists = false
+	r.srv.trusted = func(*http.Request) bool { return true }
 	w := r.do(http.MethodGet, endpoint+"?method=CreateCluster&acceptEula=true", "", func(q *http.Request) { q.RemoteAddr = "127.0.0.1:9" })
 	r.wantError("GET", r.reply(w), wire.ErrPermissionDenied, "use POST")
 }
