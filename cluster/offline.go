@@ -88,6 +88,7 @@ func checkObjects(tx store.Tx) []string {
 	}
 	drives := checkKind(tx, prefixDrive, bad, func(d driveRecord) int64 { return d.ID })
 	vols := checkKind(tx, prefixVol, bad, func(v volumeRecord) int64 { return v.ID })
+	checkKind(tx, prefixUser, bad, func(u userRecord) int64 { return u.ID })
 	checkKind(tx, prefixAsync, bad, func(a asyncRecord) int64 { return a.Handle })
 	checkKeys(tx, vols, bad)
 	names := map[string]int64{}

@@ -167,8 +167,6 @@ func nextID(tx store.Tx, kind string) (int64, error) {
 	return int64(n), tx.Put(key, binary.BigEndian.AppendUint64(nil, n))
 }
 
-func (c *Cluster) nextID(tx store.Tx, kind string) (int64, error) { return nextID(tx, kind) }
-
 func notFound(kind string, id int64) error {
 	return &NotFoundError{Kind: kind, ID: strconv.FormatInt(id, 10)}
 }

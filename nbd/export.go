@@ -173,7 +173,7 @@ func (h *handshake) describe(opt uint32, t terms, requests []uint16) {
 
 // description is a line for people who look at the export with a tool.
 func description(i blockdev.Info) string {
-	s := fmt.Sprintf("lockplate volume, %s, %d-byte sectors", units.BytesSize(float64(i.Size)), max(1, i.LogicalSector))
+	s := fmt.Sprintf("lockplate volume, %s, %d-byte sectors", units.BytesSize(float64(i.Size)), max(1, i.PhysicalSector))
 	if i.ReadOnly {
 		s += ", read-only"
 	}

@@ -25,6 +25,7 @@ type config struct {
 	NBDCert        string   `toml:"nbd_cert"`
 	NBDKey         string   `toml:"nbd_key"`
 	NBDClientCA    string   `toml:"nbd_client_ca"`
+	NBDTLSMin      string   `toml:"nbd_tls_min"`
 	APICert        string   `toml:"api_cert"`
 	APIKey         string   `toml:"api_key"`
 	LogLevel       string   `toml:"log_level"`
@@ -58,6 +59,7 @@ func settings() []setting {
 		{"nbd_cert", "FILE", "PEM certificate of the NBD listeners; with it TCP clients must use TLS", func(c *config) any { return &c.NBDCert }},
 		{"nbd_key", "FILE", "PEM key of nbd_cert", func(c *config) any { return &c.NBDKey }},
 		{"nbd_client_ca", "FILE", "PEM certificates; NBD clients over TLS must have one that these signed", func(c *config) any { return &c.NBDClientCA }},
+		{"nbd_tls_min", "VERSION", "oldest TLS that NBD clients may use: 1.3 (default), or 1.2 for those that know no newer, such as nbd-client 3.24", func(c *config) any { return &c.NBDTLSMin }},
 		{"api_cert", "FILE", "PEM certificate of the API (default: one made in STATE)", func(c *config) any { return &c.APICert }},
 		{"api_key", "FILE", "PEM key of api_cert", func(c *config) any { return &c.APIKey }},
 		{"log_level", "LEVEL", "debug, info (default), warn, error", func(c *config) any { return &c.LogLevel }},
@@ -193,6 +195,7 @@ func (c *config) complete() error {
 	c.State = state
 	c.LogLevel = firstOf(c.LogLevel, "info")
 	c.LogFormat = firstOf(c.LogFormat, "text")
+	c.NBDTLSMin = firstOf(c.NBDTLSMin, "1.3")
 	c.Metrics = firstOf(c.Metrics, defaultMetrics)
 	if c.NBD == nil {
 		c.NBD = []string{defaultNBD, "unix:" + c.State + "/" + nbdSocket}
@@ -207,6 +210,8 @@ func (c *config) complete() error {
 		return usagef("api_cert and api_key must be given together")
 	case c.NBDClientCA != "" && c.NBDCert == "":
 		return usagef("nbd_client_ca needs nbd_cert and nbd_key")
+	case c.NBDTLSMin != "1.3" && c.NBDTLSMin != "1.2":
+		return hint(usagef("nbd_tls_min %q is unknown", c.NBDTLSMin), "use 1.3, or 1.2 for old clients")
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return hint(usagef("log_format %q is unknown", c.LogFormat), "use text or json")
 	}

@@ -28,7 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	want := &config{
 		State: defaultState, NBD: []string{defaultNBD, "unix:/var/lib/lockplate/nbd.sock"},
-		API: []string{defaultAPI}, Metrics: defaultMetrics, LogLevel: "info", LogFormat: "text",
+		API: []string{defaultAPI}, Metrics: defaultMetrics, LogLevel: "info", LogFormat: "text", NBDTLSMin: "1.3",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -112,7 +112,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 			t.Errorf("%s: not copied", s.key)
 		}
 	}
-	if d := cmp.Diff(12, len(seen)); d != "" {
+	if d := cmp.Diff(13, len(seen)); d != "" {
 		t.Error("a field of config has no setting, or a setting was added without its test:", d)
 	}
 }

@@ -9,12 +9,15 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"lockplate/nbd"
 )
 
 // certWatch gives NBD handshakes the certificate that is in the files now. It
 // looks at the files at each handshake, so that nothing runs in between.
 type certWatch struct {
 	cert, key, clientCA string
+	oldest              uint16 // version of TLS
 	log                 *slog.Logger
 
 	mu      sync.Mutex
@@ -34,7 +37,10 @@ func newCertWatch(c *config, log *slog.Logger) (*certWatch, error) {
 	if c.NBDCert == "" {
 		return nil, nil
 	}
-	w := &certWatch{cert: c.NBDCert, key: c.NBDKey, clientCA: c.NBDClientCA, log: log}
+	w := &certWatch{cert: c.NBDCert, key: c.NBDKey, clientCA: c.NBDClientCA, oldest: tls.VersionTLS13, log: log}
+	if c.NBDTLSMin == "1.2" {
+		w.oldest = tls.VersionTLS12
+	}
 	return w, w.reload()
 }
 
@@ -44,7 +50,7 @@ func (w *certWatch) config() *tls.Config {
 		return nil
 	}
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
+		MinVersion:         w.oldest,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.latest(), nil },
 	}
 }
@@ -90,7 +96,8 @@ func (w *certWatch) read(s [3]fileStamp) error {
 	if err != nil {
 		return usage(fmt.Errorf("load NBD certificate %s with key %s: %w", w.cert, w.key, err))
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}
+	cfg := &tls.Config{MinVersion: w.oldest, Certificates: []tls.Certificate{pair}}
+	nbd.Harden(cfg)
 	if w.clientCA != "" {
 		if cfg.ClientCAs, err = readPool(w.clientCA); err != nil {
 			return usage(err)

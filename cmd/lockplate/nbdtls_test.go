@@ -136,6 +136,16 @@ func TestClientCertificateIsRequiredWithAClientCA(t *testing.T) {
 	if _, err := served(t, w, &tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}); err == nil {
 		t.Error("TLS 1.2 was taken")
 	}
+	if w, err = newCertWatch(&config{NBDCert: cert, NBDKey: key, NBDTLSMin: "1.2"}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := served(t, w, &tls.Config{MaxVersion: tls.VersionTLS12}); got != "both" {
+		t.Errorf("TLS 1.2 was refused where it is allowed: %v", err)
+	}
+	old := []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
+	if _, err := served(t, w, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: old}); err == nil {
+		t.Error("a CBC cipher was taken")
+	}
 }
 
 func TestBadTLSFilesStopTheStart(t *testing.T) {
