@@ -35,7 +35,7 @@ wait_size() { i=0; while [ "$(cat /sys/block/nbd0/size)" = 0 ] && [ $i -lt 50 ];
 fill() { echo "$1" | sed -e "s#%h#10.0.2.2#g; s#%p#$PORT#g; s#%e#$EXPORT#g; s#%d#$D#g; s#%i#0#g; s#%c#$2#g"; }
 attach() { c=1; [ "$1" = -C ] && c=$2
   if [ -n "$GATT" ]; then sh -c "$(fill "$GATT" $c)" >/tmp/att.log 2>&1; rc=$?; else nbd-client 10.0.2.2 $PORT $D -N "$EXPORT" $OPTS "$@" >/tmp/att.log 2>&1; rc=$?; fi
-  [ $rc -eq 0 ] && { wait_size; rc=$?; }; [ $rc -ne 0 ] && tail -5 /tmp/att.log; return $rc; }
+  [ $rc -eq 0 ] && { wait_size; rc=$?; }; [ $rc -ne 0 ] && { tail -5 /tmp/att.log; echo; }; return $rc; }
 detach() { if [ -n "$GDET" ]; then sh -c "$(fill "$GDET" 1)" >/tmp/det.log 2>&1; rc=$?; else nbd-client -d $D >/tmp/det.log 2>&1; rc=$?; fi
   i=0; while [ "$(cat /sys/block/nbd0/size)" != 0 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; [ "$(cat /sys/block/nbd0/size)" != 0 ] && rc=9; return $rc; }
 drop() { sync; echo 3 > /proc/sys/vm/drop_caches; }
