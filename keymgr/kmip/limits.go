@@ -18,7 +18,7 @@ const (
 	maxNodes  = 20_000   // items of an answer
 	maxID     = 256      // bytes of a server's unique identifier
 	maxText   = 512      // bytes of a server's message that get into an error
-	maxLocate = 10       // keys asked for by Locate: two are too many already
+	maxLocate = 10       // keys asked for by Locate unless told: two are too many already
 	itemID    = 12       // random bytes of a batch item id
 
 	maxAddresses = 16 // of one Client, joined or not

@@ -75,8 +75,8 @@ type Created struct {
 	CustomRefused bool
 }
 
-// Create has the server make an AES-256 key that may encrypt, decrypt, wrap
-// and unwrap. It is PreActive. An *UnknownOutcomeError says that it may exist.
+// Create has the server make an AES-256 key that may encrypt and decrypt. It is
+// PreActive. An *UnknownOutcomeError says that it may exist.
 func (c *Client) Create(ctx context.Context, o Object) (Created, error) {
 	return c.make(ctx, o, func(o Object) request {
 		return request{op: kmip14.OperationCreate, payload: func(e *ttlv.Encoder) {
@@ -93,8 +93,7 @@ func (c *Client) Create(ctx context.Context, o Object) (Created, error) {
 	})
 }
 
-const keyMask = int32(kmip14.CryptographicUsageMaskEncrypt | kmip14.CryptographicUsageMaskDecrypt |
-	kmip14.CryptographicUsageMaskWrapKey | kmip14.CryptographicUsageMaskUnwrapKey)
+const keyMask = int32(kmip14.CryptographicUsageMaskEncrypt | kmip14.CryptographicUsageMaskDecrypt)
 
 // Register gives the server our own secret to keep, as Secret Data of type
 // Password in opaque form (Storage Array with Self-Encrypting Drives profile).
@@ -186,24 +185,33 @@ type Search struct {
 	Name  string
 	Group string
 	Type  Type
+	Max   int // ids asked for; 0: 10, less than 0: all
 }
 
-// Locate gives the ids of matching keys, at most 10; none is no error. The
+// Locate gives the ids of matching keys; none is no error. The
 // order means nothing. Hosts may differ for a while: ask Each.
 func (c *Client) Locate(ctx context.Context, s Search) ([]string, error) {
-	q := request{op: kmip14.OperationLocate, repeatable: true, bare: true, payload: func(e *ttlv.Encoder) {
-		e.EncodeInteger(kmip14.TagMaximumItems, maxLocate)
-		if s.Name != "" {
-			nameAttribute(e, s.Name)
+	return perform(ctx, c, locate(s), readIDs, nil)
+}
+
+func locate(s Search) request {
+	return request{op: kmip14.OperationLocate, repeatable: true, bare: true, payload: func(e *ttlv.Encoder) {
+		switch {
+		case s.Max == 0:
+			e.EncodeInteger(kmip14.TagMaximumItems, maxLocate)
+		case s.Max > 0:
+			e.EncodeInteger(kmip14.TagMaximumItems, int32(min(s.Max, maxNodes)))
 		}
 		if s.Group != "" {
 			textAttribute(e, attrGroup, s.Group)
+		}
+		if s.Name != "" {
+			nameAttribute(e, s.Name)
 		}
 		if s.Type != 0 {
 			attribute(e, attrType, func(e *ttlv.Encoder) { e.EncodeEnumeration(kmip14.TagAttributeValue, uint32(s.Type)) })
 		}
 	}}
-	return perform(ctx, c, q, readIDs, nil)
 }
 
 func readIDs(p item) (ids []string, err error) {
@@ -214,9 +222,6 @@ func readIDs(p item) (ids []string, err error) {
 		}
 		ids = append(ids, id)
 	})
-	if len(ids) > 2*maxLocate {
-		err = malformed("with %d keys, %d were asked for at most", len(ids), maxLocate)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,61 +5,80 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"lockplate/keymgr/kmip"
 	"lockplate/keymgr/kmiptest"
 )
 
+// Every version is spoken with three servers that share no code.
+
 func TestPyKMIPAtEveryVersion(t *testing.T) {
 	p := kmiptest.StartPyKMIP(t)
-	for _, v := range kmip.AllVersions() {
-		t.Run(v.String(), func(t *testing.T) {
-			c, err := kmip.New(kmip.Config{
-				Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate, Versions: []kmip.Version{v},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			conversation(t, c, v)
-		})
-	}
+	everyVersion(t, kmip.Config{Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate}, true)
 }
 
-// conversation uses every operation as the key manager does.
-func conversation(t *testing.T, c *kmip.Client, v kmip.Version) {
-	ctx := context.Background()
-	info, err := c.Query(ctx)
-	if err != nil {
-		t.Fatal(err)
+func TestOVHAtEveryVersion(t *testing.T) {
+	r := newRig(t, kmiptest.Options{})
+	everyVersion(t, r.config(kmiptest.StartOVH(t, r.ca)), false)
+}
+
+func TestFakeAtEveryVersion(t *testing.T) {
+	everyVersion(t, newRig(t, kmiptest.Options{}).config(), false)
+}
+
+func everyVersion(t *testing.T, c kmip.Config, refusesCustom bool) {
+	for _, v := range kmip.AllVersions() {
+		t.Run(v.String(), func(t *testing.T) {
+			c.Versions = []kmip.Version{v}
+			client := open(t, c)
+			symmetricKeyLife(t, client)
+			secretLife(t, client, refusesCustom)
+			for _, r := range client.Test(t.Context()) {
+				if r.Err != nil || r.Version != v || r.Info.Vendor == "" || r.Certificate == nil || r.TLS == "" {
+					t.Errorf("Test: %+v", r)
+				}
+			}
+		})
 	}
-	t.Logf("%+v", info)
+	t.Run("negotiated", func(t *testing.T) {
+		c.Versions = nil
+		client := open(t, c)
+		symmetricKeyLife(t, client)
+		if r := client.Test(t.Context())[0]; r.Err != nil || r.Version.String() != "1.4" {
+			t.Errorf("Test: %+v", r)
+		}
+	})
+}
+
+// symmetricKeyLife does all that happens to a master key.
+func symmetricKeyLife(t *testing.T, c *kmip.Client) {
+	ctx := t.Context()
 	name := "lockplate/test/mk/" + t.Name()
 	made, err := c.Create(ctx, kmip.Object{Name: name, Group: "lockplate/test"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if made.ID == "" || made.Address != c.Addresses()[0] || made.CustomRefused {
+		t.Errorf("Create: %+v", made)
+	}
 	ids, err := c.Locate(ctx, kmip.Search{Name: name, Type: kmip.SymmetricKey})
 	if err != nil || !slices.Equal(ids, []string{made.ID}) {
 		t.Fatalf("Locate: %q, %v, want %q", ids, err, made.ID)
 	}
-	if err := c.Activate(ctx, made.ID); err != nil {
-		t.Fatal(err)
+	if ids, err := c.Locate(ctx, kmip.Search{Name: name, Type: kmip.SecretData}); err != nil || len(ids) != 0 {
+		t.Fatalf("Locate of a secret: %q, %v, want none", ids, err)
 	}
-	if err := c.Activate(ctx, made.ID); err != nil {
-		t.Fatal("second Activate:", err)
+	wantState(t, c, made.ID, name, kmip.PreActive)
+	for range 2 { // the second time it is active already
+		if err := c.Activate(ctx, made.ID); err != nil {
+			t.Fatal(err)
+		}
 	}
-	a, err := c.GetAttributes(ctx, made.ID)
-	if err != nil || a.State != kmip.Active || !slices.Equal(a.Names, []string{name}) {
-		t.Fatalf("GetAttributes: %+v, %v", a, err)
-	}
-	key, err := c.Get(ctx, made.ID, kmip.SymmetricKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := c.Get(ctx, made.ID, kmip.SymmetricKey)
-	if err != nil || !bytes.Equal(again.Bytes, key.Bytes) {
-		t.Fatal("second Get differs", err)
+	wantState(t, c, made.ID, name, kmip.Active)
+	key := mustGet(t, c, made.ID)
+	if again := mustGet(t, c, made.ID); !bytes.Equal(again, key) {
+		t.Fatal("the second Get differs")
 	}
 	if err := c.Destroy(ctx, made.ID); err == nil {
 		t.Fatal("an active key was destroyed")
@@ -69,12 +88,145 @@ func conversation(t *testing.T, c *kmip.Client, v kmip.Version) {
 			t.Fatal(err)
 		}
 	}
+	wantState(t, c, made.ID, name, kmip.Deactivated)
 	for range 2 {
 		if err := c.Destroy(ctx, made.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Get(ctx, made.ID, kmip.SymmetricKey); kmip.ClassOf(err) != kmip.ClassKeyNotFound {
-		t.Fatalf("Get of a destroyed key: %v", err)
+	_, err = c.Get(ctx, made.ID, kmip.SymmetricKey)
+	wantClass(t, err, kmip.ClassKeyNotFound)
+}
+
+func wantState(t *testing.T, c *kmip.Client, id, name string, want kmip.State) {
+	t.Helper()
+	a, err := c.GetAttributes(t.Context(), id)
+	if err != nil || a.State != want || !slices.Equal(a.Names, []string{name}) {
+		t.Fatalf("GetAttributes: %+v, %v, want state %v and name %q", a, err, want, name)
 	}
+}
+
+// secretLife does all that happens to an authentication key of a drive that
+// we made ourselves.
+func secretLife(t *testing.T, c *kmip.Client, refusesCustom bool) {
+	ctx := t.Context()
+	secret := bytes.Repeat([]byte{0xa7}, kmip.KeyBytes)
+	o := kmip.Object{Name: "ak/" + t.Name(), Group: "group/" + t.Name(), Custom: []kmip.Custom{{Name: "x-Drive", Value: "SN 1"}}}
+	made, err := c.Register(ctx, o, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.CustomRefused != refusesCustom {
+		t.Errorf("custom attributes refused: %v", made.CustomRefused)
+	}
+	ids, err := c.Locate(ctx, kmip.Search{Group: o.Group, Type: kmip.SecretData})
+	if err != nil || !slices.Equal(ids, []string{made.ID}) {
+		t.Fatalf("Locate: %q, %v, want %q", ids, err, made.ID)
+	}
+	if !refusesCustom {
+		a, err := c.GetAttributes(ctx, made.ID, "x-Drive", "Object Group")
+		if err != nil || !slices.Equal(a.Custom, o.Custom) || !slices.Equal(a.Groups, []string{o.Group}) {
+			t.Errorf("GetAttributes: %+v, %v", a, err)
+		}
+	}
+	key, err := c.Get(ctx, made.ID, kmip.SecretData)
+	if err != nil || !bytes.Equal(key.Bytes, secret) {
+		t.Fatalf("Get: %v, want the secret", err)
+	}
+	_, err = c.Get(ctx, made.ID, kmip.SymmetricKey)
+	wantClass(t, err, kmip.ClassKeyMismatch)
+	if err := c.Destroy(ctx, made.ID); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPyKMIPFaults(t *testing.T) {
+	p := kmiptest.StartPyKMIP(t)
+	c := open(t, kmip.Config{
+		Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate, RequestTimeout: time.Second,
+	})
+	id := mustCreate(t, c, "mk")
+	key := mustGet(t, c, id)
+	for _, f := range []struct {
+		line string
+		want kmip.Class
+	}{
+		{"deny Get", kmip.ClassPermissionDenied},
+		{"missing Get", kmip.ClassKeyNotFound},
+		{"delay Get 3", kmip.ClassTimeout},
+		{"drop Get", kmip.ClassReset},
+		{"lose Get", kmip.ClassReset},
+	} {
+		p.Fault(f.line)
+		_, err := c.Get(t.Context(), id, kmip.SymmetricKey)
+		if got := kmip.ClassOf(err); got != f.want {
+			t.Errorf("%s: class %q, want %q: %v", f.line, got, f.want, err)
+		}
+	}
+	p.Fault("drop Get", "times 1")
+	if !bytes.Equal(mustGet(t, c, id), key) {
+		t.Error("another key")
+	}
+	p.Fault("garble Get")
+	if bytes.Equal(mustGet(t, c, id), key) {
+		t.Error("PyKMIP did not garble")
+	}
+	p.Fault()
+	t.Run("lost Create is located", func(t *testing.T) { lostCreate(t, p, c) })
+	t.Run("keys outlive a crash", func(t *testing.T) {
+		p.Kill()
+		p.Start()
+		if !bytes.Equal(mustGet(t, c, id), key) {
+			t.Error("another key")
+		}
+	})
+}
+
+func lostCreate(t *testing.T, p *kmiptest.PyKMIP, c *kmip.Client) {
+	for _, f := range []struct {
+		fault string
+		exist int
+	}{{"lose Create", 1}, {"drop Create", 0}} {
+		p.Fault(f.fault)
+		before := len(p.Requests())
+		_, err := c.Create(t.Context(), kmip.Object{Name: f.fault})
+		wantUnknown(t, err, f.fault)
+		n := 0
+		for _, r := range p.Requests()[before:] {
+			if r == "create lose" || r == "create drop" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: sent %d times", f.fault, n)
+		}
+		p.Fault()
+		ids, err := c.Locate(t.Context(), kmip.Search{Name: f.fault})
+		if err != nil || len(ids) != f.exist {
+			t.Errorf("%s: Locate gives %q, %v; want %d", f.fault, ids, err, f.exist)
+		}
+	}
+}
+
+// TestPyKMIPRefusesOthers: what a real server says to who is not known, and to
+// who is not the owner, and what we say to its RSA certificate.
+func TestPyKMIPRefusesOthers(t *testing.T) {
+	p := kmiptest.StartPyKMIP(t)
+	c := open(t, kmip.Config{Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate})
+	other := newRig(t, kmiptest.Options{})
+	stranger := other.config(p.Address)
+	stranger.CACertificates = p.CA()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	results := open(t, stranger).Test(ctx)
+	wantClass(t, kmip.Failed(results), kmip.ClassTLSClientRejected)
+	if err := kmip.Failed(c.Test(ctx)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPyKMIPWithRSACertificate(t *testing.T) {
+	p := kmiptest.StartPyKMIP(t, "KMIP_SERVER_KEY=rsa")
+	c := open(t, kmip.Config{Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate})
+	wantClass(t, kmip.Failed(c.Test(t.Context())), kmip.ClassTLSVersion)
 }
