@@ -6,7 +6,7 @@ set -euo pipefail
 
 demo=(cryptsetup-bin e2fsprogs fio fuse3 jq libnbd-bin mount nbdkit qemu-utils util-linux)
 bench=(fio jq nbdkit qemu-utils cryptsetup-bin)
-test=("${demo[@]}" busybox-static cpio gcc libc6-dev nbd-client nbd-server openssl qemu-system-x86 shellcheck socat xfsprogs)
+test=("${demo[@]}" busybox-static cpio fdisk gcc libc6-dev nbd-client nbd-server openssl python3-libnbd qemu-system-x86 shellcheck socat xfsprogs)
 
 want=()
 for set in "$@"; do
