@@ -39,7 +39,7 @@ lint: ## gofmt, gofumpt, vet, staticcheck, shellcheck
 test: ## lint and every test, end to end ones too; counts the skips
 	@e2e/deps.sh test
 	@$(MAKE) --no-print-directory lint
-	go test -json -timeout $(TIMEOUT) ./... | go run ./e2e/tally
+	LOCKPLATE_MODEL_OPS=1000000 go test -json -timeout $(TIMEOUT) ./... | go run ./e2e/tally
 
 race: ## every test, short, under the race detector
 	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) ./...
