@@ -74,11 +74,13 @@ func New(c Config) (*Client, error) {
 	if client.log == nil {
 		client.log = slog.New(slog.DiscardHandler)
 	}
-	if len(c.Addresses) == 0 {
+	switch n := len(c.Addresses); {
+	case n == 0:
 		return nil, fmt.Errorf("%w: no address given", ErrConfig)
-	}
-	if len(c.Addresses) > maxAddresses {
-		return nil, fmt.Errorf("%w: %d addresses, at most %d may be", ErrConfig, len(c.Addresses), maxAddresses)
+	case n > maxAddresses:
+		return nil, fmt.Errorf("%w: %d addresses, at most %d may be", ErrConfig, n, maxAddresses)
+	case c.Port < 0 || c.Port > 65535:
+		return nil, fmt.Errorf("%w: port %d is not one of 1 to 65535", ErrConfig, c.Port)
 	}
 	for _, a := range c.Addresses {
 		p, err := newEndpoint(s, a, c.Port)
@@ -110,6 +112,7 @@ func newSettings(c Config) (*settings, error) {
 		now:            c.Now,
 		dial:           c.Dial,
 		resolve:        c.Resolve,
+		observer:       c.Observer,
 	}
 	for _, cert := range roots {
 		s.roots.AddCert(cert)

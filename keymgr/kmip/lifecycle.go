@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gemalto/kmip-go/kmip14"
 	"github.com/gemalto/kmip-go/ttlv"
@@ -121,14 +122,7 @@ const (
 // Revoke ends the use of a key, which may still be fetched from most servers.
 // One that is revoked already is no error, one that is gone ClassKeyNotFound.
 func (c *Client) Revoke(ctx context.Context, id string, why Reason) error {
-	q, err := about(kmip14.OperationRevoke, id, func(e *ttlv.Encoder) {
-		structure(e, kmip14.TagRevocationReason, func(e *ttlv.Encoder) {
-			e.EncodeEnumeration(kmip14.TagRevocationReasonCode, uint32(why))
-		})
-		if why == Compromise {
-			e.EncodeDateTime(kmip14.TagCompromiseOccurrenceDate, c.addresses[0].now())
-		}
-	})
+	q, err := about(kmip14.OperationRevoke, id, revocation(why, c.addresses[0].now()))
 	if err != nil {
 		return err
 	}
@@ -140,6 +134,17 @@ func (c *Client) Revoke(ctx context.Context, id string, why Reason) error {
 		return nil
 	}
 	return failed
+}
+
+func revocation(why Reason, since time.Time) func(*ttlv.Encoder) {
+	return func(e *ttlv.Encoder) {
+		structure(e, kmip14.TagRevocationReason, func(e *ttlv.Encoder) {
+			e.EncodeEnumeration(kmip14.TagRevocationReasonCode, uint32(why))
+		})
+		if why == Compromise {
+			e.EncodeDateTime(kmip14.TagCompromiseOccurrenceDate, since)
+		}
+	}
 }
 
 // revoked reports whether a state is what Revoke would have led to.

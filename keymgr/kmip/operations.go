@@ -78,19 +78,21 @@ type Created struct {
 // Create has the server make an AES-256 key that may encrypt and decrypt. It is
 // PreActive. An *UnknownOutcomeError says that it may exist.
 func (c *Client) Create(ctx context.Context, o Object) (Created, error) {
-	return c.make(ctx, o, func(o Object) request {
-		return request{op: kmip14.OperationCreate, payload: func(e *ttlv.Encoder) {
-			e.EncodeEnumeration(kmip14.TagObjectType, uint32(SymmetricKey))
-			structure(e, kmip14.TagTemplateAttribute, func(e *ttlv.Encoder) {
-				attribute(e, attrAlgorithm, func(e *ttlv.Encoder) {
-					e.EncodeEnumeration(kmip14.TagAttributeValue, uint32(kmip14.CryptographicAlgorithmAES))
-				})
-				attribute(e, attrLength, func(e *ttlv.Encoder) { e.EncodeInteger(kmip14.TagAttributeValue, KeyBytes*8) })
-				attribute(e, attrMask, func(e *ttlv.Encoder) { e.EncodeInteger(kmip14.TagAttributeValue, keyMask) })
-				o.encode(e)
+	return c.make(ctx, o, create)
+}
+
+func create(o Object) request {
+	return request{op: kmip14.OperationCreate, payload: func(e *ttlv.Encoder) {
+		e.EncodeEnumeration(kmip14.TagObjectType, uint32(SymmetricKey))
+		structure(e, kmip14.TagTemplateAttribute, func(e *ttlv.Encoder) {
+			attribute(e, attrAlgorithm, func(e *ttlv.Encoder) {
+				e.EncodeEnumeration(kmip14.TagAttributeValue, uint32(kmip14.CryptographicAlgorithmAES))
 			})
-		}}
-	})
+			attribute(e, attrLength, func(e *ttlv.Encoder) { e.EncodeInteger(kmip14.TagAttributeValue, KeyBytes*8) })
+			attribute(e, attrMask, func(e *ttlv.Encoder) { e.EncodeInteger(kmip14.TagAttributeValue, keyMask) })
+			o.encode(e)
+		})
+	}}
 }
 
 const keyMask = int32(kmip14.CryptographicUsageMaskEncrypt | kmip14.CryptographicUsageMaskDecrypt)
@@ -102,21 +104,23 @@ func (c *Client) Register(ctx context.Context, o Object, secret []byte) (Created
 	if len(secret) == 0 || len(secret) > 1024 {
 		return Created{}, fmt.Errorf("%w: secret of %d bytes", ErrInput, len(secret))
 	}
-	return c.make(ctx, o, func(o Object) request {
-		return request{op: kmip14.OperationRegister, material: secret, payload: func(e *ttlv.Encoder) {
-			e.EncodeEnumeration(kmip14.TagObjectType, uint32(SecretData))
-			structure(e, kmip14.TagTemplateAttribute, o.encode)
-			structure(e, kmip14.TagSecretData, func(e *ttlv.Encoder) {
-				e.EncodeEnumeration(kmip14.TagSecretDataType, uint32(kmip14.SecretDataTypePassword))
-				structure(e, kmip14.TagKeyBlock, func(e *ttlv.Encoder) {
-					e.EncodeEnumeration(kmip14.TagKeyFormatType, uint32(kmip14.KeyFormatTypeOpaque))
-					structure(e, kmip14.TagKeyValue, func(e *ttlv.Encoder) {
-						e.EncodeByteString(kmip14.TagKeyMaterial, make([]byte, len(secret)))
-					})
+	return c.make(ctx, o, func(o Object) request { return register(o, secret) })
+}
+
+func register(o Object, secret []byte) request {
+	return request{op: kmip14.OperationRegister, material: secret, payload: func(e *ttlv.Encoder) {
+		e.EncodeEnumeration(kmip14.TagObjectType, uint32(SecretData))
+		structure(e, kmip14.TagTemplateAttribute, o.encode)
+		structure(e, kmip14.TagSecretData, func(e *ttlv.Encoder) {
+			e.EncodeEnumeration(kmip14.TagSecretDataType, uint32(kmip14.SecretDataTypePassword))
+			structure(e, kmip14.TagKeyBlock, func(e *ttlv.Encoder) {
+				e.EncodeEnumeration(kmip14.TagKeyFormatType, uint32(kmip14.KeyFormatTypeOpaque))
+				structure(e, kmip14.TagKeyValue, func(e *ttlv.Encoder) {
+					e.EncodeByteString(kmip14.TagKeyMaterial, make([]byte, len(secret)))
 				})
 			})
-		}}
-	})
+		})
+	}}
 }
 
 // make sends a Create or Register; once more without the custom attributes if

@@ -62,9 +62,7 @@ func TestCreateCancelledByTheCallerIsUnknown(t *testing.T) {
 	r.server.Inject(kmiptest.Fault{Op: kmiptest.OpCreate, Delay: time.Minute})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		for r.server.Requests(kmiptest.OpCreate) == 0 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
+		r.server.Await(kmiptest.OpCreate)
 		cancel()
 	}()
 	_, err := c.Create(ctx, kmip.Object{Name: "k"})

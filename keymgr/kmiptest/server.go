@@ -33,10 +33,12 @@ type Server struct {
 	config   *tls.Config
 
 	mu       sync.Mutex
+	changed  *sync.Cond // requests, or closed
 	faults   []*Fault
 	refuse   bool
 	requests []uint32
 	accepted int
+	mostOpen int
 	conns    map[net.Conn]bool
 	closed   bool
 	wg       sync.WaitGroup
@@ -66,6 +68,7 @@ func Start(t testing.TB, ca *CA, o Options) *Server {
 			Certificates: []tls.Certificate{*ca.Server(time.Now().AddDate(1, 0, 0), "localhost", "127.0.0.1", "::1")},
 		},
 	}
+	s.changed = sync.NewCond(&s.mu)
 	if o.TLS != nil {
 		o.TLS(s.config)
 	}
@@ -78,6 +81,7 @@ func Start(t testing.TB, ca *CA, o Options) *Server {
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
+	s.changed.Broadcast()
 	_ = s.listener.Close()
 	for c := range s.conns {
 		_ = c.Close()
@@ -131,11 +135,35 @@ func (s *Server) Requests(op uint32) int {
 	return n
 }
 
+// Await waits until an operation was asked for, or the server is closed.
+func (s *Server) Await(op uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closed && !slices.Contains(s.requests, op) {
+		s.changed.Wait()
+	}
+}
+
 // Accepted counts connections.
 func (s *Server) Accepted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.accepted
+}
+
+// MostOpen gives how many connections there were at once, at most.
+func (s *Server) MostOpen() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mostOpen
+}
+
+// Trust makes ca the authority of clients that connect from now on.
+func (s *Server) Trust(ca *CA) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = s.config.Clone()
+	s.config.ClientCAs = ca.Pool()
 }
 
 func (s *Server) accept() {
@@ -150,20 +178,22 @@ func (s *Server) accept() {
 			_ = c.Close()
 		} else {
 			s.conns[c] = true
-			s.wg.Go(func() { s.serve(c) })
+			s.mostOpen = max(s.mostOpen, len(s.conns))
+			config := s.config
+			s.wg.Go(func() { s.serve(c, config) })
 		}
 		s.mu.Unlock()
 	}
 }
 
-func (s *Server) serve(raw net.Conn) {
+func (s *Server) serve(raw net.Conn, config *tls.Config) {
 	defer func() {
 		_ = raw.Close()
 		s.mu.Lock()
 		delete(s.conns, raw)
 		s.mu.Unlock()
 	}()
-	c := tls.Server(raw, s.config)
+	c := tls.Server(raw, config)
 	for {
 		request, err := readMessage(c)
 		if err != nil {
@@ -198,6 +228,7 @@ func (s *Server) faultFor(op uint32) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, op)
+	s.changed.Broadcast()
 	for i, f := range s.faults {
 		if f.Op != 0 && f.Op != op {
 			continue
