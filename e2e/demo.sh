@@ -141,7 +141,7 @@ proof "qemu-img compare: identical" qemu-img compare -q -f raw -F raw "$work/tex
 proof "qemu-io writes a pattern at an odd place and verifies it" \
   qemu-io -f raw -c 'write -f -P 0x5a 1000001 7777' -c 'read -P 0x5a 1000001 7777' "$(uri text)"
 proof "nbdcopy puts the text back" nbdcopy --flush "$work/text" "$(uri text)"
-git ls-files '*.go' '*.md' LICENSE | xargs sha256sum >"$work/sums"
+find . -path ./.git -prune -o -type f \( -name '*.go' -o -name '*.md' \) -print0 | xargs -0 sha256sum >"$work/sums"
 if [[ $(id -u) = 0 ]] && attach files; then
   proof "nbdfuse and a loop device: mkfs.ext4 on $loop" mkfs.ext4 -q -b 4096 "$loop"
   mount "$loop" "$mnt" || die "mount"
