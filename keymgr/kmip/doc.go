@@ -24,5 +24,7 @@
 // the connection is closed, so that a late answer cannot be taken for another
 // request's.
 //
-// Key bytes are in buffers that the caller wipes; our own are wiped here.
+// Key bytes are in buffers that the caller wipes; our own are wiped here. What
+// crypto/tls buffers of an answer is out of reach, and lives as long as the
+// connection: no longer than a minute after its last use.
 package kmip
