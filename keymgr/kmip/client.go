@@ -62,6 +62,7 @@ type Client struct {
 	log       *slog.Logger
 	observer  Observer
 	owner     bool // Close closes the addresses
+	fresh     bool // never use a connection that was used before
 }
 
 // New checks the configuration, without contacting anybody: ErrConfig.
@@ -206,9 +207,18 @@ func (c *Client) Addresses() []string {
 func (c *Client) Each() []*Client {
 	out := make([]*Client, len(c.addresses))
 	for i, p := range c.addresses {
-		out[i] = &Client{addresses: []*endpoint{p}, log: c.log, observer: c.observer}
+		out[i] = &Client{addresses: []*endpoint{p}, log: c.log, observer: c.observer, fresh: c.fresh}
 	}
 	return out
+}
+
+// Fresh gives a Client for the same addresses, each request of which goes over
+// a connection of its own: what a server says there is no echo of a state that
+// the old connection may have. It needs no Close.
+func (c *Client) Fresh() *Client {
+	f := *c
+	f.owner, f.fresh = false, true
+	return &f
 }
 
 // At gives a Client for one of Addresses alone; ErrInput.

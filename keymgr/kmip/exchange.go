@@ -30,8 +30,7 @@ func (c *conn) exchange(ctx context.Context, q request, v Version) (a answer, al
 	if err := c.SetDeadline(time.Now().Add(c.from.requestTimeout)); err != nil {
 		return answer{}, false, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer c.interruptBy(ctx)()
 	frame, err := c.roundTrip(msg)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -47,6 +46,21 @@ func (c *conn) exchange(ctx context.Context, q request, v Version) (a answer, al
 		return answer{}, alive, err
 	}
 	return answer{payload: payload, frame: c.buf}, true, nil
+}
+
+// interruptBy makes reads and writes fail when ctx ends. The function returned
+// ends that, and only returns when no deadline of it can hit the next request.
+func (c *conn) interruptBy(ctx context.Context) func() {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.SetDeadline(time.Unix(1, 0))
+		close(done)
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 func (c *conn) roundTrip(msg []byte) (frame item, err error) {

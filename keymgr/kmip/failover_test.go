@@ -76,16 +76,10 @@ func failover(t *testing.T, r *rig, id string, addresses []string) {
 		}},
 	} {
 		c := open(t, config)
-		for i, limit := range []time.Duration{failoverLimit, 400 * time.Millisecond} {
-			began := time.Now()
-			if err := op.do(c); err != nil {
-				t.Fatal(err)
-			}
-			took := time.Since(began)
-			t.Logf("%s %d past %d bad addresses: %v", op.name, i+1, len(addresses)-1, took)
-			if took > limit {
-				t.Errorf("%s %d took %v, limit %v", op.name, i+1, took, limit)
-			}
+		took := timed(t, func() error { return op.do(c) })
+		t.Logf("%s past %d bad addresses: %v", op.name, len(addresses)-1, took)
+		if took > failoverLimit {
+			t.Errorf("%s took %v, limit %v", op.name, took, failoverLimit)
 		}
 		mu.Lock()
 		if want := op.name + " " + addresses[0] + " " + r.server.Address; !slices.Equal(overs, []string{want}) {
@@ -93,7 +87,33 @@ func failover(t *testing.T, r *rig, id string, addresses []string) {
 		}
 		overs = nil
 		mu.Unlock()
+		wantQuick(t, func() error { return op.do(c) })
+		mu.Lock()
+		overs = nil
+		mu.Unlock()
 	}
+}
+
+func timed(t *testing.T, do func() error) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if err := do(); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// wantQuick wants a request not to wait for a bad address, which takes half a
+// second. On a busy machine the best of a few counts.
+func wantQuick(t *testing.T, do func() error) {
+	t.Helper()
+	best := time.Hour
+	for range 5 {
+		if best = min(best, timed(t, do)); best < 300*time.Millisecond {
+			return
+		}
+	}
+	t.Errorf("still waits for the bad address: %v", best)
 }
 
 // TestOpenConnectionThatHangs: the server stops answering in the middle of a
@@ -128,13 +148,11 @@ func TestServersOfAProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, limit := range []time.Duration{failoverLimit, 400 * time.Millisecond} {
-		began := time.Now()
-		mustGet(t, all, id)
-		if took := time.Since(began); took > limit {
-			t.Errorf("took %v, limit %v", took, limit)
-		}
+	get := func() error { _, err := all.Get(t.Context(), id, kmip.SymmetricKey); return err }
+	if took := timed(t, get); took > failoverLimit {
+		t.Errorf("took %v", took)
 	}
+	wantQuick(t, get)
 	if err := all.Close(); err != nil {
 		t.Error(err)
 	}

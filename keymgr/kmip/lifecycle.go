@@ -93,6 +93,8 @@ func (c *Client) Activate(ctx context.Context, id string) error {
 		return nil
 	case failed != nil:
 		return failed
+	case ClassOf(err) == ClassUnsupported:
+		return nil // it cannot tell
 	case err != nil || a.State == 0:
 		return err
 	}

@@ -2,11 +2,16 @@ package kmip
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
+	"os/exec"
+	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/gemalto/kmip-go/kmip14"
@@ -186,6 +191,42 @@ func TestRegisteredSecretIsOnlyInTheMessage(t *testing.T) {
 	zero.material = secret[:16]
 	if _, err := zero.encode(Version{1, 4}, newItemID()); err == nil {
 		t.Error("a secret of another length was taken")
+	}
+}
+
+// TestIdleConnectionIsClosed after a while, without anybody asking.
+func TestIdleConnectionIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		p := &endpoint{slots: make(chan struct{}, 1)}
+		p.slots <- struct{}{}
+		s := &session{conn: &conn{Conn: tls.Client(ours, &tls.Config{ServerName: "kms"}), from: p}}
+		s.end(true)
+		if len(p.idle) != 1 || len(p.slots) != 0 {
+			t.Fatalf("%d idle, %d in use", len(p.idle), len(p.slots))
+		}
+		if n, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // waits for the close
+			t.Errorf("read %d, %v", n, err)
+		}
+		if len(p.idle) != 0 {
+			t.Error("still in the pool")
+		}
+	})
+}
+
+// TestForbiddenPackages: kmip20 changes how identifiers are sent, by being
+// linked; gemalto's root package brings a logger and a server.
+func TestForbiddenPackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Skipf("needs the go command: %v", err)
+	}
+	for p := range strings.FieldsSeq(string(out)) {
+		switch p {
+		case "github.com/gemalto/kmip-go", "github.com/gemalto/kmip-go/kmip20", "github.com/ovh/kmip-go", "os/exec":
+			t.Errorf("%s is linked", p)
+		}
 	}
 }
 

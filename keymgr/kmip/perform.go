@@ -24,7 +24,7 @@ func perform[T any](ctx context.Context, c *Client, q request, parse func(item) 
 		drop = func(T) {}
 	}
 	value, won, runs := race(ctx, len(eps), staggerFor(len(eps)), func(ctx context.Context, i int) (T, error) {
-		return attempt(ctx, eps[i], q, parse)
+		return attempt(ctx, eps[i], q, c.fresh, parse)
 	}, drop)
 	c.settle(q, eps, won, runs)
 	if won < 0 {
@@ -35,13 +35,13 @@ func perform[T any](ctx context.Context, c *Client, q request, parse func(item) 
 
 // attempt does a request at one address. A connection that broke, perhaps
 // because the server had closed it while it was idle, is replaced once.
-func attempt[T any](ctx context.Context, p *endpoint, q request, parse func(item) (T, error)) (value T, err error) {
+func attempt[T any](ctx context.Context, p *endpoint, q request, fresh bool, parse func(item) (T, error)) (value T, err error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.connectTimeout+p.requestTimeout)
 	defer cancel()
 	for try := range 2 {
 		var s *session
-		if s, err = p.open(ctx, try > 0); err != nil {
+		if s, err = p.open(ctx, fresh || try > 0); err != nil {
 			break
 		}
 		value, err = once(ctx, s, q, parse)

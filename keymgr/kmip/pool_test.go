@@ -30,6 +30,19 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
+func TestFreshUsesANewConnectionEachTime(t *testing.T) {
+	r := newRig(t, kmiptest.Options{})
+	c := open(t, r.config())
+	id := mustCreate(t, c, "k")
+	before := r.server.Accepted()
+	for range 3 {
+		mustGet(t, c.Fresh().Each()[0], id)
+	}
+	if n := r.server.Accepted() - before; n != 3 {
+		t.Errorf("%d new connections for 3 requests", n)
+	}
+}
+
 // TestConnectionsAreBounded: many requests at once wait for one another.
 func TestConnectionsAreBounded(t *testing.T) {
 	const most = 8
