@@ -91,6 +91,7 @@ type Server struct {
 	certs   *certificates
 	metrics *metrics
 	methods methodTable
+	host    func() hostUsage
 	working chan struct{}            // a slot per request at work
 	trusted func(*http.Request) bool // may make the cluster without credentials
 	secure  *front                   // HTTPS
@@ -116,7 +117,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cluster: cfg.Cluster, log: cfg.Logger, info: cfg.Info, now: cfg.Now,
-		working: make(chan struct{}, maxWorking), trusted: localRoot,
+		working: make(chan struct{}, maxWorking), trusted: localRoot, host: readHost,
 	}
 	s.methods = newMethodTable(s)
 	var err error

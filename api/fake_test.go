@@ -263,6 +263,9 @@ func newAPIRig(t *testing.T) *apiRig {
 		t.Fatal(err)
 	}
 	r.srv = s
+	s.host = func() hostUsage {
+		return hostUsage{arch: "amd64", memory: 16 << 30, resident: 50 << 20, cpu: 90 * time.Second}
+	}
 	return r
 }
 

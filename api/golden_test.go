@@ -42,6 +42,12 @@ func TestResultsKeepTheirShape(t *testing.T) {
 		wire.MethodModifyClusterAdmin:   `{"clusterAdminID":1,"access":["administrator"]}`,
 		wire.MethodRemoveClusterAdmin:   `{"clusterAdminID":1}`,
 		wire.MethodGetStoreBackup:       `{"passphrase":"p"}`,
+		wire.MethodGetNodeStats:         `{"nodeID":1}`,
+		wire.MethodGetVolumeStats:       `{"volumeID":7}`,
+		wire.MethodListForAccount:       `{"accountID":1}`,
+		wire.MethodListAccessGroups:     `{"volumeAccessGroups":[3]}`,
+		wire.MethodGetAccountByID:       `{"accountID":1}`,
+		wire.MethodGetAccountByName:     `{"username":"lockplate"}`,
 	}
 	r := newAPIRig(t)
 	for _, name := range r.srv.methods.names {
@@ -109,8 +115,11 @@ func checkTraps(t *testing.T, method string, raw json.RawMessage) {
 			ok = text == "" || slices.Contains([]string{"readWrite", "readOnly", "locked"}, text)
 		case "currentProtectionScheme", "defaultProtectionScheme":
 			ok = slices.Contains(schemes, v)
-		case "volumes", "drives", "faults", "asyncHandles", "volumeStats", "clusterAdmins", "driveIDs", "volumePairs", "volumeAccessGroups", "ensemble":
+		case "volumes", "drives", "faults", "asyncHandles", "clusterAdmins", "nodes", "accounts", "sessions", "qosHistograms", "bulkVolumeJobs", "driveIDs", "volumePairs", "volumeAccessGroups", "ensemble":
 			_, ok = v.([]any)
+		case "volumeStats":
+			_, rows := v.([]any)
+			ok = rows == (method == wire.MethodListVolumeStats)
 		case "currentVersion":
 			ok = text != ""
 		}
@@ -145,6 +154,18 @@ func TestObjectsHaveAllMembers(t *testing.T) {
 		{"GetClusterInfo.json", "clusterInfo", "name uuid uniqueID mvip svip mvipNodeID svipNodeID mvipInterface svipInterface mvipVlanTag svipVlanTag ensemble repCount attributes defaultProtectionScheme enabledProtectionSchemes supportedProtectionSchemes encryptionAtRestState softwareEncryptionAtRestState"},
 		{"GetSoftwareEncryptionAtRestInfo.json", "", "masterKeyInfo state status version lockplate"},
 		{"GetClusterVersionInfo.json", "", "clusterAPIVersion clusterVersion clusterVersionInfo softwareVersionInfo"},
+		{"ListAllNodes.json", "", "nodes pendingNodes pendingActiveNodes"},
+		{"ListAllNodes.json", "nodes", "nodeID associatedMasterServiceID associatedFServiceID fibreChannelTargetPortGroup name platformInfo role softwareVersion cip cipi mip mipi sip sipi uuid virtualNetworks attributes nodeSlot chassisName customProtectionDomainName maintenanceMode"},
+		{"GetClusterCapacity.json", "clusterCapacity", "activeBlockSpace activeSessions averageIOPS clusterRecentIOSize currentIOPS maxIOPS maxOverProvisionableSpace maxProvisionedSpace maxUsedMetadataSpace maxUsedSpace nonZeroBlocks peakActiveSessions peakIOPS provisionedSpace snapshotNonZeroBlocks timestamp totalOps uniqueBlocks uniqueBlocksUsedSpace usedMetadataSpace usedMetadataSpaceInSnapshots usedSpace zeroBlocks"},
+		{"GetNodeStats.json", "nodeStats", "cBytesIn cBytesOut count cpu cpuTotal mBytesIn mBytesOut networkUtilizationCluster networkUtilizationStorage nodeID readOps readLatencyUSecTotal sBytesIn sBytesOut ssLoadHistogram timestamp usedMemory writeLatencyUSecTotal writeOps"},
+		{"GetClusterStats.json", "clusterStats", "clusterUtilization clientQueueDepth normalizedIOPS readBytes readLatencyUSecTotal readOps servicesCount servicesTotal timestamp writeBytes writeLatencyUSecTotal writeOps actualIOPS averageIOPSize latencyUSec readBytesLastSample readLatencyUSec readOpsLastSample samplePeriodMsec unalignedReads unalignedWrites writeBytesLastSample writeLatencyUSec writeOpsLastSample"},
+		{"GetClusterFullThreshold.json", "", "blockFullness fullness maxMetadataOverProvisionFactor metadataFullness sliceReserveUsedThresholdPct stage2AwareThreshold stage2BlockThresholdBytes stage3BlockThresholdBytes stage3BlockThresholdPercent stage3MetadataThresholdPercent stage3LowThreshold stage4CriticalThreshold stage4BlockThresholdBytes stage5BlockThresholdBytes sumTotalClusterBytes sumTotalMetadataClusterBytes sumUsedClusterBytes sumUsedMetadataClusterBytes stage2MetadataThresholdBytes stage3MetadataThresholdBytes stage4MetadataThresholdBytes stage5MetadataThresholdBytes"},
+		{"ListAccounts.json", "accounts", "accountID username status volumes initiatorSecret targetSecret storageContainerID attributes enableChap"},
+		{"ListNodeStats.json", "nodeStats", "nodes"},
+		{"ListVolumeQoSHistograms.json", "", "qosHistograms"},
+		{"ListISCSISessions.json", "", "sessions"},
+		{"ListBulkVolumeJobs.json", "", "bulkVolumeJobs"},
+		{"GetEncryptionAtRestInfo.json", "", "state"},
 		{"ListClusterAdmins.json", "clusterAdmins", "access attributes authMethod clusterAdminID username"},
 	} {
 		b, err := os.ReadFile(filepath.Join("testdata", "golden", c.file))

@@ -42,6 +42,10 @@ func (s *Server) getAPI(context.Context, identity, *wire.Empty) (wire.GetAPIResu
 	}, nil
 }
 
+// elementVersion is the release of Element whose shapes are served, where
+// clients compare it.
+const elementVersion = wire.Version + ".0.0"
+
 // getClusterVersionInfo gives Element's number where clients compare it, and
 // lockplate's own as the internal revision.
 func (s *Server) getClusterVersionInfo(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetClusterVersionInfoResult, error) {
@@ -49,13 +53,12 @@ func (s *Server) getClusterVersionInfo(ctx context.Context, _ identity, _ *wire.
 	if err != nil {
 		return wire.GetClusterVersionInfoResult{}, err
 	}
-	const version = wire.Version + ".0.0"
 	return wire.GetClusterVersionInfoResult{
-		ClusterAPIVersion: wire.Version, ClusterVersion: version,
+		ClusterAPIVersion: wire.Version, ClusterVersion: elementVersion,
 		ClusterVersionInfo: []wire.NodeVersion{{
-			NodeID: i.NodeID, NodeVersion: version, NodeInternalRevision: "lockplate " + s.info().Version,
+			NodeID: i.NodeID, NodeVersion: elementVersion, NodeInternalRevision: "lockplate " + s.info().Version,
 		}},
-		SoftwareVersionInfo: wire.SoftwareVersionInfo{CurrentVersion: version},
+		SoftwareVersionInfo: wire.SoftwareVersionInfo{CurrentVersion: elementVersion},
 	}, nil
 }
 

@@ -124,6 +124,13 @@ type GetSoftwareEncryptionAtRestInfoResult struct {
 	Lockplate          *KeyProtection     `json:"lockplate,omitempty"`
 }
 
+// GetEncryptionAtRestInfoResult tells of hardware encryption at rest, that of
+// drives which encrypt by themselves: disabled, no drive has a key of its own.
+type GetEncryptionAtRestInfoResult struct {
+	AuthenticationKeyInfo *EncryptionKeyInfo `json:"authenticationKeyInfo,omitempty"`
+	State                 string             `json:"state"`
+}
+
 // EncryptionKeyInfo is Element's object of that name.
 type EncryptionKeyInfo struct {
 	KeyCreatedTime    string `json:"keyCreatedTime,omitempty"`

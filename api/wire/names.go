@@ -15,6 +15,7 @@ const (
 	ErrAsyncNotFound     = "xAsyncHandleDoesNotExist"
 	ErrVolumeNotFound    = "xVolumeIDDoesNotExist"
 	ErrAccountNotFound   = "xAccountIDDoesNotExist"
+	ErrUnknownAccount    = "xUnknownAccount" // by its name
 	ErrDriveNotFound     = "xDriveIDDoesNotExist"
 	ErrClusterExists     = "xClusterAlreadyCreated"
 	ErrClusterAdminGone  = "xClusterAdminIDDoesNotExist"
@@ -39,7 +40,7 @@ func ErrorNames() []string {
 	return []string{
 		ErrUnknownMethod, ErrMissingParameter, ErrInvalidParameter, ErrParameterType,
 		ErrUnrecognizedEnum, ErrExceededLimit, ErrPermissionDenied, ErrNotPermitted,
-		ErrRetry, ErrAsyncNotFound, ErrVolumeNotFound, ErrAccountNotFound,
+		ErrRetry, ErrAsyncNotFound, ErrVolumeNotFound, ErrAccountNotFound, ErrUnknownAccount,
 		ErrDriveNotFound, ErrClusterExists, ErrClusterAdminGone, ErrJSONParse,
 		ErrNoCluster, ErrKeyslotNotFound, ErrNotFound, ErrInUse, ErrAlreadyExists,
 		ErrNoSpace, ErrReadOnly, ErrWrongPassphrase, ErrWrongKey, ErrKeyUnavailable,
@@ -73,6 +74,27 @@ const (
 	MethodListClusterAdmins    = "ListClusterAdmins"
 	MethodModifyClusterAdmin   = "ModifyClusterAdmin"
 	MethodRemoveClusterAdmin   = "RemoveClusterAdmin"
+	MethodListAllNodes         = "ListAllNodes"
+	MethodListActiveNodes      = "ListActiveNodes"
+	MethodGetMasterNode        = "GetClusterMasterNodeID"
+	MethodListNodeStats        = "ListNodeStats"
+	MethodGetNodeStats         = "GetNodeStats"
+	MethodGetClusterCapacity   = "GetClusterCapacity"
+	MethodGetClusterStats      = "GetClusterStats"
+	MethodGetFullThreshold     = "GetClusterFullThreshold"
+	MethodGetEncryptionAtRest  = "GetEncryptionAtRestInfo"
+	MethodGetVolumeStats       = "GetVolumeStats"
+	MethodGetVolumeCount       = "GetVolumeCount"
+	MethodListForAccount       = "ListVolumesForAccount"
+	MethodListQoSHistograms    = "ListVolumeQoSHistograms"
+	MethodListISCSISessions    = "ListISCSISessions"
+	MethodListBulkVolumeJobs   = "ListBulkVolumeJobs"
+	MethodListVVolTasks        = "ListVirtualVolumeTasks"
+	MethodListAccessGroups     = "ListVolumeAccessGroups"
+	MethodListInitiators       = "ListInitiators"
+	MethodListAccounts         = "ListAccounts"
+	MethodGetAccountByID       = "GetAccountByID"
+	MethodGetAccountByName     = "GetAccountByName"
 
 	MethodAdoptVolume       = "AdoptVolume"
 	MethodAddRecoveryKey    = "AddVolumeRecoveryKey"

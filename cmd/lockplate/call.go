@@ -101,7 +101,7 @@ func (a *app) wait(ctx context.Context, handle int64, what string) (wire.GetAsyn
 	defer bar.done()
 	r, err = c.WaitAsync(ctx, handle, func(r wire.GetAsyncResultResult) { bar.set(client.Percent(r)) })
 	if ctx.Err() != nil {
-		return r, hint(err, "the work goes on: 'lockplate api GetAsyncResult {\"asyncHandle\":%d}' tells how it ends", handle)
+		return r, hint(err, "the work goes on: 'lockplate job wait %d' tells how it ends", handle)
 	}
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", what, err)

@@ -51,6 +51,17 @@ func (a *app) completeUsers(c *cobra.Command, args []string, _ string) ([]cobra.
 	})
 }
 
+// completeJobs completes the first argument with numbers of jobs.
+func (a *app) completeJobs(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completeFirst(c, args, func(ctx context.Context) (out []cobra.Completion, err error) {
+		r, err := call[wire.ListAsyncResultsResult](ctx, a, wire.MethodListAsyncResults, wire.Empty{})
+		for _, h := range r.Value.AsyncHandles {
+			out = append(out, cobra.CompletionWithDesc(id(h.AsyncResultID), h.ResultType+" "+jobState(h)))
+		}
+		return out, err
+	})
+}
+
 // completeMethods completes the first argument with API methods.
 func (a *app) completeMethods(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return completeFirst(c, args, func(ctx context.Context) ([]cobra.Completion, error) {

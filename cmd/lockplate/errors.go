@@ -28,7 +28,7 @@ func apiName(err error) string {
 // apiCode is the one table from API names to exit codes.
 func apiCode(name string) int {
 	switch name {
-	case wire.ErrVolumeNotFound, wire.ErrDriveNotFound, wire.ErrAccountNotFound, wire.ErrAsyncNotFound,
+	case wire.ErrVolumeNotFound, wire.ErrDriveNotFound, wire.ErrAccountNotFound, wire.ErrUnknownAccount, wire.ErrAsyncNotFound,
 		wire.ErrClusterAdminGone, wire.ErrKeyslotNotFound, wire.ErrNotFound, wire.ErrNoCluster:
 		return exitNotFound
 	case wire.ErrUnknownMethod, wire.ErrMissingParameter, wire.ErrInvalidParameter, wire.ErrParameterType,
