@@ -21,6 +21,8 @@ func Check(ctx context.Context, st store.Store) ([]store.Problem, error) {
 		c.checkSealed(tx)
 		c.checkSealer(tx)
 		c.checkPages(tx)
+		c.checkTrust(tx)
+		c.checkServers(tx)
 		return nil
 	})
 	return c.out, err
@@ -138,5 +140,48 @@ func (c *checker) checkPage(key string, p page) {
 			c.bad(key, "volume %s has a key in %s too", v, other)
 		}
 		c.volumes[v] = key
+	}
+}
+
+// checkTrust examines the key pair.
+func (c *checker) checkTrust(tx store.Tx) {
+	r, err := getTrust(tx)
+	if errors.Is(err, ErrNoKeyPair) {
+		return
+	}
+	if err == nil {
+		if _, err = r.request(); err == nil {
+			_, _, err = parseBlob(r.Sealed)
+		}
+	}
+	if err != nil {
+		c.bad(keyTrust, "%v", err)
+	}
+}
+
+// checkServers examines key servers and providers, and that what is named
+// exists.
+func (c *checker) checkServers(tx store.Tx) {
+	providers := map[int64]bool{0: true}
+	for key, b := range tx.Scan(prefixProviders) {
+		r, err := parseProvider(key, b)
+		if err != nil {
+			c.bad(key, "%v", err)
+			continue
+		}
+		providers[r.ID] = true
+	}
+	for key, b := range tx.Scan(prefixServers) {
+		r, err := parseServer(key, b)
+		if err != nil {
+			c.bad(key, "%v", err)
+		} else if !providers[r.ProviderID] {
+			c.bad(key, "key provider %d does not exist", r.ProviderID)
+		}
+	}
+	for id, r := range c.masters {
+		if r.Type == External && r.Destroyed.IsZero() && !providers[r.ProviderID] {
+			c.bad(prefixMaster+id, "key provider %d does not exist", r.ProviderID)
+		}
 	}
 }

@@ -26,6 +26,24 @@ var (
 		"raise the limit (ulimit -l, LimitMEMLOCK= in the systemd unit)")
 	ErrMarshal = errors.New("a secret cannot be marshalled")
 
+	ErrLocked  = errors.New("the master key is not at hand")
+	ErrInvalid = errors.New("not a valid value")
+
+	ErrNoKeyPair    = errors.New("there is no key pair: make it first (CreatePublicPrivateKeyPair)")
+	ErrKeyPairInUse = errors.New("the key pair is in use: " +
+		"rekey to another key management and destroy the provider's old keys first")
+	ErrNoKeyServer    = errors.New("no such key server")
+	ErrNoKeyProvider  = errors.New("no such key provider")
+	ErrProviderActive = errors.New("keys that were made there are not deleted: " +
+		"rekey to another key management and destroy the provider's old keys first")
+	ErrKeyServerInUse = errors.New("the last key server of an active key provider: " +
+		"add another one to the provider first, or rekey to another key management and destroy the provider's old keys")
+	ErrKeyServerAssigned = errors.New("the key server is in another key provider: remove it from there first")
+	ErrNoServers         = errors.New("the key provider has no key servers: add one first")
+	ErrChanged           = errors.New("the record was changed meanwhile: try again")
+
+	ErrKeyInUse = errors.New("the master key is in use: only an old one can be destroyed")
+
 	ErrNotEmpty  = errors.New("the store is not empty: restore only into a new state directory")
 	ErrTruncated = errors.New("the backup ends too early: copy it again, or use another one")
 	ErrNotBackup = errors.New("not a lockplate backup")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lockplate/keymgr/kmip"
 	"lockplate/store"
 )
 
@@ -24,20 +25,45 @@ type Options struct {
 	Rand    io.Reader        // nil: crypto/rand
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger     // nil: none
+	Hooks   Hooks
+
+	// KMIP changes how key servers are reached, where not nil: time limits,
+	// who is told of requests.
+	KMIP func(*kmip.Config)
 }
 
 // Manager holds the current master key and wraps data keys under it. All
 // methods may be called concurrently.
 type Manager struct {
-	st     store.Store
-	sealer Sealer
-	log    *slog.Logger
-	info   MasterKey
+	st      store.Store
+	sealer  Sealer
+	log     *slog.Logger
+	rand    io.Reader
+	now     func() time.Time
+	cluster string
+	hooks   Hooks
+	clients clients
 
-	mu sync.RWMutex // held to use w.key, and exclusively to destroy it
-	w  *wrapper     // nil once closed
+	mu     sync.RWMutex // held to use a key in ring, and exclusively to destroy one
+	ring   ring         // nil once closed
+	info   MasterKey    // of the current key
+	signer *signer      // nil: no key pair
 
 	hints sync.Map // volume uuid.UUID to the page it was last seen in
+}
+
+// ring holds the master keys that are in memory: the current one, and during a
+// rekey the other one too, so that whoever meets a page wrapped under either
+// can read it.
+type ring map[uuid.UUID]*wrapper
+
+// of gives the wrapper of a page; ErrStale.
+func (r ring) of(p page) (*wrapper, error) {
+	w := r[p.master()]
+	if w == nil {
+		w = &wrapper{}
+	}
+	return w, w.ours(p)
 }
 
 func (o *Options) fill() error {
@@ -182,32 +208,60 @@ func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 		key.Destroy()
 		return nil, err
 	}
-	w := &wrapper{
-		cluster: uuid.MustParse(o.Cluster), master: uuid.MustParse(rec.ID), generation: rec.Generation,
-		key: key, rand: o.Rand,
+	m := newManager(st, o)
+	m.ring[uuid.MustParse(rec.ID)] = m.wrapper(rec, key)
+	m.info = m.describe(rec)
+	if err := m.openTrust(ctx); err != nil {
+		o.Logger.Error("key pair for key servers does not open", "err", err)
 	}
-	return &Manager{st: st, sealer: o.Sealer, log: o.Logger, w: w, info: describe(rec, o.Sealer)}, nil
+	return m, nil
 }
 
-func describe(r *masterRecord, s Sealer) MasterKey {
-	ok, why := s.Protects()
-	return MasterKey{
-		ID: r.ID, Type: r.Type, ProviderID: r.ProviderID, Created: r.Created,
-		Sealed: ok, Sealer: s.Kind(), Warning: why,
+func newManager(st store.Store, o Options) *Manager {
+	m := &Manager{
+		st: st, sealer: o.Sealer, log: o.Logger, rand: o.Rand, now: o.Now, cluster: o.Cluster,
+		hooks: o.Hooks, ring: ring{},
 	}
+	m.clients = clients{certificate: m.certificate, adjust: o.KMIP, log: o.Logger}
+	return m
+}
+
+func (m *Manager) wrapper(r *masterRecord, key *Secret) *wrapper {
+	return &wrapper{
+		cluster: uuid.MustParse(m.cluster), master: uuid.MustParse(r.ID), generation: r.Generation,
+		key: key, rand: m.rand,
+	}
+}
+
+// describe tells of a key what others may know.
+func (m *Manager) describe(r *masterRecord) MasterKey {
+	k := MasterKey{
+		ID: r.ID, Type: r.Type, ProviderID: r.ProviderID, Created: r.Created, State: r.State, Destroyed: r.Destroyed,
+	}
+	if r.Type == External {
+		k.Sealed = true // it is not kept here at all
+		return k
+	}
+	k.Sealed, k.Warning = m.sealer.Protects()
+	k.Sealer = r.Sealer
+	return k
 }
 
 // Master describes the current master key.
-func (m *Manager) Master() MasterKey { return m.info }
-
-// use runs fn with the wrapper, which stays usable until fn returns.
-func (m *Manager) use(fn func(*wrapper) error) error {
+func (m *Manager) Master() MasterKey {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if m.w == nil {
+	return m.info
+}
+
+// use runs fn with the keys in memory, which stay usable until fn returns.
+func (m *Manager) use(fn func(ring) error) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.ring == nil {
 		return ErrClosed
 	}
-	return fn(m.w)
+	return fn(m.ring)
 }
 
 // PutDataKey wraps a volume's data key, of at most 64 bytes, and adds it to the
@@ -218,12 +272,13 @@ func (m *Manager) PutDataKey(tx store.Tx, volume string, key *Secret) error {
 	if err != nil {
 		return fmt.Errorf("volume id %.40q: %w", volume, err)
 	}
-	return m.use(func(w *wrapper) error {
+	return m.use(func(keys ring) error {
 		cur, err := currentMaster(tx)
 		if err != nil {
 			return err
 		}
-		if cur.ID != w.master.String() {
+		w := keys[uuid.MustParse(cur.ID)]
+		if w == nil {
 			return fmt.Errorf("put data key of volume %s: %w", volume, ErrStale)
 		}
 		rec, err := w.wrap(id, key)
@@ -242,12 +297,13 @@ func (m *Manager) DataKey(ctx context.Context, volume string) (*Secret, error) {
 		return nil, fmt.Errorf("volume id %.40q: %w", volume, err)
 	}
 	var key *Secret
-	err = m.use(func(w *wrapper) error {
+	err = m.use(func(keys ring) error {
 		p, i, err := m.lookup(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := w.ours(p); err != nil {
+		w, err := keys.of(p)
+		if err != nil {
 			return err
 		}
 		key, err = w.unwrap(p.rec(i))
@@ -306,11 +362,12 @@ func (m *Manager) DeleteDataKey(tx store.Tx, volume string) error {
 // Verify opens every wrap with the master key in memory and lists those that do
 // not open. It needs no passphrase and shows no key.
 func (m *Manager) Verify(ctx context.Context) (out []store.Problem, err error) {
-	err = m.use(func(w *wrapper) error {
+	err = m.use(func(keys ring) error {
 		return m.st.View(ctx, func(tx store.Tx) error {
 			out = nil
 			return pages(tx, func(p page) error {
-				if err := w.ours(p); err != nil {
+				w, err := keys.of(p)
+				if err != nil {
 					out = append(out, store.Problem{Where: pageKey(p.number()), Text: err.Error()})
 					return nil
 				}
@@ -333,10 +390,14 @@ func (m *Manager) Verify(ctx context.Context) (out []store.Problem, err error) {
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.w == nil {
+	if m.ring == nil {
 		return nil
 	}
-	m.w.key.Destroy()
-	m.w = nil
+	for _, w := range m.ring {
+		w.key.Destroy()
+	}
+	m.ring = nil
+	m.clients.close()
+	m.signer.destroy()
 	return m.sealer.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"lockplate/keymgr"
+	"lockplate/keymgr/kmip"
 	"lockplate/store"
 	"lockplate/store/storetest"
 )
@@ -28,6 +29,8 @@ type rig struct {
 	cluster string
 	spec    string
 	opts    keymgr.SealerOptions
+	kmip    func(*kmip.Config)
+	hooks   keymgr.Hooks
 }
 
 // newRig has a store that makes every Update run twice.
@@ -65,6 +68,10 @@ func (r *rig) sealer() keymgr.Sealer {
 	return s
 }
 
+func (r *rig) options() keymgr.Options {
+	return keymgr.Options{Cluster: r.cluster, Sealer: r.sealer(), KMIP: r.kmip, Hooks: r.hooks}
+}
+
 func (r *rig) create() *keymgr.Manager {
 	r.t.Helper()
 	if r.spec == "credential:cred" {
@@ -72,7 +79,7 @@ func (r *rig) create() *keymgr.Manager {
 			r.t.Fatal(err)
 		}
 	}
-	m, err := keymgr.Create(context.Background(), r.st, r.spec, keymgr.Options{Cluster: r.cluster, Sealer: r.sealer()})
+	m, err := keymgr.Create(context.Background(), r.st, r.spec, r.options())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -81,7 +88,7 @@ func (r *rig) create() *keymgr.Manager {
 }
 
 func (r *rig) open() (*keymgr.Manager, error) {
-	m, err := keymgr.Open(context.Background(), r.st, keymgr.Options{Cluster: r.cluster, Sealer: r.sealer()})
+	m, err := keymgr.Open(context.Background(), r.st, r.options())
 	if err == nil {
 		r.t.Cleanup(func() { m.Close() })
 	}

@@ -49,8 +49,11 @@ func (s State) valid() bool {
 
 const recordVersion = 1
 
-// maxRecord bounds a JSON record before it is parsed.
-const maxRecord = 16 << 10
+// What bounds a JSON record before it is parsed; a big one has certificates.
+const (
+	maxRecord    = 16 << 10
+	maxBigRecord = 128 << 10
+)
 
 // masterRecord is the durable description of a master key, JSON.
 type masterRecord struct {
@@ -65,6 +68,8 @@ type masterRecord struct {
 	Sealer     string         `json:"sealer,omitempty"` // internal: kind
 	Generation uint64         `json:"generation"`       // 1 for the first, then one more each
 	Created    time.Time      `json:"created"`
+	Sweep      bool           `json:"sweep,omitempty"`    // external: other keys of its name may exist there
+	Destroyed  time.Time      `json:"destroyed,omitzero"` // it exists nowhere any more
 }
 
 // sealerRecord says how internal master keys are sealed.
@@ -81,10 +86,36 @@ func marshalRecord(v any) ([]byte, error) {
 	return b, err
 }
 
+// putBig stores a record with certificates.
+func putBig(tx store.Tx, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err == nil && len(b) > maxBigRecord {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	return tx.Put(key, b)
+}
+
+// putMaster stores a master key's record.
+func putMaster(tx store.Tx, r *masterRecord) error {
+	b, err := marshalRecord(r)
+	if err != nil {
+		return fmt.Errorf("encode master key record: %w", err)
+	}
+	return tx.Put(prefixMaster+r.ID, b)
+}
+
 // parseRecord is strict: a member it does not know would be half understood.
 // The version is looked at first, so that a newer record is called that.
-func parseRecord(b []byte, v any) error {
-	if len(b) > maxRecord {
+func parseRecord(b []byte, v any) error { return parseJSON(b, v, maxRecord) }
+
+// parseBig is parseRecord for a record with certificates.
+func parseBig(b []byte, v any) error { return parseJSON(b, v, maxBigRecord) }
+
+func parseJSON(b []byte, v any, limit int) error {
+	if len(b) > limit {
 		return fmt.Errorf("%w (%d bytes)", ErrIntegrity, len(b))
 	}
 	var head struct {
@@ -118,6 +149,8 @@ func parseMaster(key string, b []byte) (*masterRecord, error) {
 		err = fmt.Errorf("unknown state %.40q", r.State)
 	case r.Type != Internal && r.Type != External:
 		err = fmt.Errorf("unknown type %.40q", r.Type)
+	case r.Type == External && r.ProviderID < 1:
+		err = errors.New("no provider")
 	case r.Generation == 0:
 		err = errors.New("generation 0")
 	case r.proven() && len(r.kcv()) != kcvBytes:
@@ -146,21 +179,35 @@ func (r *masterRecord) kcv() []byte {
 // are two.
 func currentMaster(tx store.Tx) (*masterRecord, error) {
 	var cur *masterRecord
+	err := masters(tx, func(r *masterRecord) error {
+		if r.State != StateCurrent {
+			return nil
+		}
+		if cur != nil {
+			return fmt.Errorf("%w (master keys %s and %s are both current)", ErrIntegrity, cur.ID, r.ID)
+		}
+		cur = r
+		return nil
+	})
+	if err == nil && cur == nil {
+		err = ErrNoMaster
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cur, nil
+}
+
+// masters yields every master key to fn until that fails.
+func masters(tx store.Tx, fn func(*masterRecord) error) error {
 	for k, b := range tx.Scan(prefixMaster) {
 		r, err := parseMaster(k, b)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k, err)
+			return fmt.Errorf("%s: %w", k, err)
 		}
-		if r.State != StateCurrent {
-			continue
+		if err := fn(r); err != nil {
+			return err
 		}
-		if cur != nil {
-			return nil, fmt.Errorf("%w (master keys %s and %s are both current)", ErrIntegrity, cur.ID, r.ID)
-		}
-		cur = r
 	}
-	if cur == nil {
-		return nil, ErrNoMaster
-	}
-	return cur, nil
+	return nil
 }

@@ -115,7 +115,7 @@ func exercise(t *testing.T, st store.Store, n *needles) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.add(m.w.key.Bytes())
+	n.add(m.ring[uuid.MustParse(m.info.ID)].key.Bytes())
 	if n.find(t) == 0 {
 		t.Fatal("the scan does not find a key that is there")
 	}

@@ -1,7 +1,11 @@
 // Package keymgr holds master keys and the wraps of data keys.
 package keymgr
 
-import "time"
+import (
+	"time"
+
+	"lockplate/store"
+)
 
 // ManagementType says where a key is made and kept.
 type ManagementType string
@@ -18,9 +22,23 @@ type MasterKey struct {
 	Type       ManagementType
 	ProviderID int64 // 0 unless external
 	Created    time.Time
-	Sealed     bool   // protected by something that is not kept beside the data
-	Sealer     string // kind of sealer of an internal key
-	Warning    string // why Sealed is false
+	State      State
+	Destroyed  time.Time // zero while the key may exist somewhere
+	Sealed     bool      // protected by something that is not kept beside the data
+	Sealer     string    // kind of sealer of an internal key
+	Warning    string    // why Sealed is false
+}
+
+// Hooks connect the rekey job with its owner's list of jobs. Begin and End run
+// inside transactions of this package, so that the job and what is known of it
+// are one commit; as such they may run twice. Members may be nil.
+type Hooks struct {
+	// Begin gives the handle of a new job.
+	Begin func(tx store.Tx, now time.Time) (handle int64, err error)
+	// Progress is told of each step: Element's name of it and 0 to 100.
+	Progress func(handle int64, state string, percent int)
+	// End is told of the result, or of errName (ErrName…) and errText.
+	End func(tx store.Tx, handle int64, result map[string]any, errName, errText string) error
 }
 
 // SealerOptions is what sealers may need to work.
