@@ -57,10 +57,10 @@ func troubles() []troubled {
 			c.Addresses = []string{kmiptest.Dead(t)}
 		}, kmip.ClassRefused, kmip.StepConnect},
 		{"black hole", nil, func(t *testing.T, _ *rig, c *kmip.Config) {
-			c.Addresses = []string{kmiptest.BlackHole(t)}
+			c.Addresses, c.ConnectTimeout = []string{kmiptest.BlackHole(t)}, time.Second
 		}, kmip.ClassTimeout, kmip.StepConnect},
 		{"says nothing", nil, func(t *testing.T, _ *rig, c *kmip.Config) {
-			c.Addresses = []string{kmiptest.Silent(t)}
+			c.Addresses, c.ConnectTimeout = []string{kmiptest.Silent(t)}, time.Second
 		}, kmip.ClassTimeout, kmip.StepTLS},
 		{"closes before TLS", nil, func(_ *testing.T, r *rig, _ *kmip.Config) { r.server.Refuse() }, kmip.ClassReset, kmip.StepTLS},
 		{"closes at the request", nil, func(_ *testing.T, r *rig, _ *kmip.Config) {
@@ -120,7 +120,6 @@ func TestFailingStepIsNamed(t *testing.T) {
 			}
 			r := &rig{ca: ca, cert: ca.Client("lockplate", time.Now().AddDate(0, 1, 0)), server: kmiptest.Start(t, ca, o)}
 			config := r.config()
-			config.ConnectTimeout, config.RequestTimeout = 2*time.Second, 2*time.Second
 			if tt.config != nil {
 				tt.config(t, r, &config)
 			}

@@ -37,7 +37,7 @@ func TestCreateIsNeverRepeated(t *testing.T) {
 			r := newRig(t, kmiptest.Options{})
 			second := kmiptest.Start(t, r.ca, kmiptest.Options{Keys: r.server.Keys})
 			config := r.config(r.server.Address, second.Address)
-			config.RequestTimeout = 300 * time.Millisecond
+			config.RequestTimeout = 500 * time.Millisecond * slack
 			c := open(t, config)
 			r.server.Inject(f)
 			second.Inject(f)

@@ -152,7 +152,7 @@ func TestPyKMIPFaults(t *testing.T) {
 	t.Parallel()
 	p := kmiptest.StartPyKMIP(t)
 	c := open(t, kmip.Config{
-		Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate, RequestTimeout: time.Second,
+		Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate, RequestTimeout: 2 * time.Second,
 	})
 	id := mustCreate(t, c, "mk")
 	key := mustGet(t, c, id)
