@@ -266,7 +266,12 @@ func (c *Cluster) Create(ctx context.Context, p CreateParams) error {
 			return err
 		}
 	}
-	err = c.store.Update(ctx, func(tx store.Tx) error { return putRecord(tx, keyCluster, rec) })
+	err = c.store.Update(ctx, func(tx store.Tx) error {
+		if err := putRecord(tx, keyCluster, rec); err != nil {
+			return err
+		}
+		return putEvent(tx, Event{Type: EventService, Message: "Cluster created"}, c.now())
+	})
 	if err != nil {
 		return fmt.Errorf("record the cluster: %w", err)
 	}

@@ -74,7 +74,7 @@ func (d *liveDrive) status(ctx context.Context) Drive {
 	r, be, err := d.rec, d.be, d.err
 	d.mu.Unlock()
 	out := Drive{ID: r.ID, UUID: r.UUID, URI: r.URI, Role: r.Role, Added: r.Added, Status: DriveAvailable}
-	if !r.Active {
+	if !r.Active && (!r.Lost || err == nil) {
 		return out
 	}
 	if err == nil && be != nil {
@@ -109,6 +109,9 @@ func (c *Cluster) loadDrives(ctx context.Context) error {
 	}
 	for _, r := range recs {
 		d := &liveDrive{rec: r}
+		if r.Lost {
+			c.lookForLost(ctx, d)
+		}
 		if r.Active {
 			if err := d.open(ctx, c.driveOptions(false)); err != nil {
 				c.log.Error("drive cannot be opened", "drive", r.ID, "uri", r.URI, "err", err)
@@ -190,7 +193,7 @@ func (c *Cluster) AddDrives(ctx context.Context, add []AddDrive) (int64, error) 
 				}
 			}
 			ids[i] = map[string]any{"driveID": d.rec.ID}
-			if err := putRecord(tx, recordKey(prefixDrive, d.rec.ID), d.rec); err != nil {
+			if err := c.putDrive(tx, d.rec, "Drive added"); err != nil {
 				return err
 			}
 		}
@@ -206,6 +209,14 @@ func (c *Cluster) AddDrives(ctx context.Context, add []AddDrive) (int64, error) 
 	c.adoptDrives(opened)
 	c.openVolumes(ctx)
 	return handle, nil
+}
+
+// putDrive writes a drive's record and what happened to it.
+func (c *Cluster) putDrive(tx store.Tx, r driveRecord, what string) error {
+	if err := putRecord(tx, recordKey(prefixDrive, r.ID), r); err != nil {
+		return err
+	}
+	return putEvent(tx, Event{Type: EventDrive, Message: what, DriveID: r.ID, Details: map[string]any{"uri": r.URI}}, c.now())
 }
 
 // openForAdd opens every drive of the list; none if one fails. The drives are
@@ -227,10 +238,14 @@ func (c *Cluster) openForAdd(ctx context.Context, add []AddDrive) (opened []*liv
 		if err != nil {
 			return opened, err
 		}
-		if err := d.open(ctx, c.driveOptions(a.URI != "")); err != nil {
+		headers := c.headersOn(d.rec.ID)
+		if err := d.open(ctx, c.driveOptions(a.URI != "" && len(headers) == 0)); err != nil {
 			return opened, fmt.Errorf("add drive %s: %w", d.rec.URI, err)
 		}
 		opened = append(opened, d)
+		if err := probe(ctx, d.be, headers); err != nil {
+			return opened, fmt.Errorf("add drive: %w", err)
+		}
 		d.rec.URI = d.be.URI()
 		if seen[d.rec.URI] || d.rec.ID == 0 && c.driveByURI(d.rec.URI) != nil {
 			return opened, &InvalidError{"drives", d.rec.URI + " is a drive of this cluster already: see 'lockplate drive list'"}
@@ -262,7 +277,7 @@ func (c *Cluster) candidate(a AddDrive) (*liveDrive, error) {
 		if a.Role != "" {
 			r.Role = a.Role
 		}
-		r.Active = true
+		r.Active, r.Lost = true, false
 		return &liveDrive{rec: r}, nil
 	}
 	if a.Role == "" {
@@ -340,8 +355,8 @@ func (c *Cluster) RemoveDrives(ctx context.Context, ids []int64) (int64, error) 
 	err := c.store.Update(ctx, func(tx store.Tx) (err error) {
 		for _, d := range drives {
 			r := d.record()
-			r.Active = false
-			if err := putRecord(tx, recordKey(prefixDrive, r.ID), r); err != nil {
+			r.Active, r.Lost = false, false
+			if err := c.putDrive(tx, r, "Drive removed"); err != nil {
 				return err
 			}
 		}
@@ -353,7 +368,7 @@ func (c *Cluster) RemoveDrives(ctx context.Context, ids []int64) (int64, error) 
 	}
 	for _, d := range drives {
 		r := d.record()
-		r.Active = false
+		r.Active, r.Lost = false, false
 		d.setRecord(r)
 		if err := d.close(); err != nil {
 			c.log.Warn("close of a removed drive failed", "drive", r.ID, "err", err)

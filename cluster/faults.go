@@ -4,76 +4,161 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 )
 
-// faultTable gives a condition that holds an id and the time since when, and
-// forgets it when it ends.
-type faultTable struct {
-	mu   sync.Mutex
-	last int64
-	open map[string]Fault
+// Severities and types of faults, with Element's spelling.
+const (
+	sevWarning  = "warning"  // minor
+	sevError    = "error"    // some function is lost
+	sevCritical = "critical" // service is affected
+
+	aboutNode    = "node"
+	aboutDrive   = "drive"
+	aboutCluster = "cluster"
+	aboutService = "service"
+	aboutVolume  = "volume"
+)
+
+// Codes of faults. Those marked so are ours, Element has none for them.
+const (
+	faultDriveFailed     = "driveFailed"
+	faultDriveAvailable  = "driveAvailable"
+	faultSliceService    = "sliceServiceUnhealthy"
+	faultVolumesDegraded = "volumesDegraded"
+	faultVolumesOffline  = "volumesOffline"
+	faultStoreUnwritable = "storeUnwritable" // ours
+)
+
+// FaultRule declares one fault: all that does not depend on the case at hand.
+type FaultRule struct {
+	Code     string
+	Severity string
+	Type     string // node, drive, cluster, service, volume
+	// Text is what the administrator reads first, with verbs for what the
+	// condition is about. It stays the same while the condition holds, so it
+	// has no counters and no times in it: exporters make a label of it.
+	Text string
+	// Recovery is what to do, in order; it follows the text.
+	Recovery string
+	// Hold is how long the condition must last before the fault is shown.
+	Hold time.Duration
+	// Worse is the severity once the condition has lasted for WorseAfter.
+	Worse      string
+	WorseAfter time.Duration
 }
 
-// update takes the conditions that hold now, by key, and returns them as
-// faults in order of their ids.
-func (t *faultTable) update(keys []string, now map[string]Fault, at time.Time) []Fault {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	next := map[string]Fault{}
-	var out []Fault
-	for _, k := range keys {
-		f := now[k]
-		if old, ok := t.open[k]; ok {
-			f.ID, f.Since = old.ID, old.Since
-		} else {
-			t.last++
-			f.ID, f.Since = t.last, at
-		}
-		next[k] = f
-		out = append(out, f)
+// FaultRules is the table of all faults, in the order in which they are listed.
+func FaultRules() []FaultRule {
+	return []FaultRule{
+		{
+			Code: faultSliceService, Severity: sevWarning, Type: aboutService,
+			Text:     "The metadata service is not healthy: metadata drive %d (%s) is out of service, and the volumes with their header on it are offline.",
+			Recovery: "See that the drive is connected and mounted, then add it again: AddDrives, or 'lockplate drive add'. The fault clears by itself within seconds.",
+			Worse:    sevError, WorseAfter: 6 * time.Minute,
+		},
+		{
+			Code: faultDriveFailed, Severity: sevError, Type: aboutDrive,
+			Text:     "Drive %d (%s) cannot be used: %s.",
+			Recovery: "Check that it is connected and mounted; it is tried again by itself.",
+		},
+		{
+			Code: faultDriveAvailable, Severity: sevWarning, Type: aboutDrive,
+			Text:     "Node ID %d has %d available drive(s).",
+			Recovery: "Add them with AddDrives ('lockplate drive add'), or drop them from the list with 'lockplate drive forget'.",
+		},
+		{
+			Code: faultVolumesDegraded, Severity: sevWarning, Type: aboutVolume,
+			Text: "Volume %q: %s.",
+		},
+		{
+			Code: faultVolumesOffline, Severity: sevError, Type: aboutVolume,
+			Text:     "Volume %q is %s: %s.",
+			Recovery: "It is tried again by itself.",
+		},
+		{
+			Code: faultStoreUnwritable, Severity: sevCritical, Type: aboutNode,
+			Text:     "The store cannot be written: %s.",
+			Recovery: "Make room on, or remount, the file system of the state directory. Volumes go on serving; what changes them is refused meanwhile.",
+		},
 	}
-	t.open = next
-	return out
+}
+
+// condition is a fault's condition that holds now. Key tells conditions of one
+// code apart.
+type condition struct {
+	code, key       string
+	severity        string // "" takes the rule's
+	args            []any  // of the rule's text
+	drive, volumeID int64
+}
+
+// fault is the condition as it is shown; id and times are the table's.
+func (c *condition) fault(r *FaultRule, since, now time.Time) Fault {
+	f := Fault{
+		Code: c.code, Severity: r.Severity, Type: r.Type, Text: fmt.Sprintf(r.Text, c.args...),
+		DriveID: c.drive, VolumeID: c.volumeID, Since: since,
+	}
+	switch {
+	case c.severity != "":
+		f.Severity = c.severity
+	case r.Worse != "" && now.Sub(since) >= r.WorseAfter:
+		f.Severity = r.Worse
+	}
+	if r.Recovery != "" {
+		f.Text += " " + r.Recovery
+	}
+	return f
 }
 
 func idString(id int64) string { return strconv.FormatInt(id, 10) }
 
-// Faults lists the conditions that hold now. They are derived from the state
-// of drives and volumes, so they clear by themselves.
-func (c *Cluster) Faults(ctx context.Context) ([]Fault, error) {
-	if _, err := c.require(); err != nil {
-		return nil, err
-	}
-	var keys []string
-	now := map[string]Fault{}
-	add := func(key string, f Fault) {
-		keys = append(keys, key)
-		now[key] = f
-	}
+// conditions finds all that hold now. They are derived from the state of
+// the parts, so faults clear by themselves.
+func (c *Cluster) conditions(ctx context.Context) []condition {
+	out := c.driveConditions(ctx)
+	return append(out, c.volumeConditions()...)
+}
+
+func (c *Cluster) driveConditions(ctx context.Context) []condition {
+	var out []condition
+	available := 0
 	for _, d := range c.liveDrives() {
-		if s := d.status(ctx); s.Status == DriveFailed {
-			add("drive/"+idString(s.ID), Fault{
-				Code: "driveFailed", Severity: "error", Type: "drive", DriveID: s.ID,
-				Text: fmt.Sprintf("Drive %d (%s) cannot be used: %s. Check that it is connected and mounted; it is tried again by itself.", s.ID, s.URI, s.Reason),
+		s := d.status(ctx)
+		if d.record().Lost {
+			out = append(out, condition{
+				code: faultSliceService, key: idString(s.ID), drive: s.ID, args: []any{s.ID, s.URI},
 			})
 		}
+		switch s.Status {
+		case DriveFailed:
+			out = append(out, condition{
+				code: faultDriveFailed, key: idString(s.ID), drive: s.ID, args: []any{s.ID, s.URI, s.Reason},
+			})
+		case DriveAvailable:
+			available++
+		}
 	}
+	if available > 0 {
+		out = append(out, condition{code: faultDriveAvailable, args: []any{c.record().NodeID, available}})
+	}
+	return out
+}
+
+func (c *Cluster) volumeConditions() []condition {
+	var out []condition
 	for _, v := range c.liveVolumes() {
 		s := v.status()
-		if s.State == VolumeOnline && s.Reason != "" {
-			add("degraded/"+idString(s.ID), Fault{
-				Code: "volumesDegraded", Severity: "warning", Type: "volume", VolumeID: s.ID, DriveID: s.DriveID,
-				Text: fmt.Sprintf("Volume %q: %s.", s.Name, s.Reason),
-			})
+		cond := condition{key: idString(s.ID), volumeID: s.ID, drive: s.DriveID}
+		switch {
+		case s.State == VolumeOnline && s.Reason != "":
+			cond.code, cond.args = faultVolumesDegraded, []any{s.Name, s.Reason}
+		case s.State == VolumeOffline || s.State == VolumeLocked && s.Access != AccessLocked:
+			cond.code, cond.args = faultVolumesOffline, []any{s.Name, s.State, s.Reason}
+		default:
+			continue
 		}
-		if s.State == VolumeOffline || s.State == VolumeLocked && s.Access != AccessLocked {
-			add("volume/"+idString(s.ID), Fault{
-				Code: "volumesOffline", Severity: "error", Type: "volume", VolumeID: s.ID, DriveID: s.DriveID,
-				Text: fmt.Sprintf("Volume %q is %s: %s. It is tried again by itself.", s.Name, s.State, s.Reason),
-			})
-		}
+		out = append(out, cond)
 	}
-	return c.faults.update(keys, now, c.now()), nil
+	return out
 }

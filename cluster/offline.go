@@ -90,6 +90,8 @@ func checkObjects(tx store.Tx) []string {
 	vols := checkKind(tx, prefixVol, bad, func(v volumeRecord) int64 { return v.ID })
 	checkKind(tx, prefixUser, bad, func(u userRecord) int64 { return u.ID })
 	checkKind(tx, prefixAsync, bad, func(a asyncRecord) int64 { return a.Handle })
+	checkKind(tx, prefixFault, bad, func(f faultRecord) int64 { return f.ID })
+	checkKind(tx, prefixEvent, bad, func(e eventRecord) int64 { return e.ID })
 	checkKeys(tx, vols, bad)
 	names := map[string]int64{}
 	for id, v := range vols {

@@ -17,6 +17,7 @@ import (
 const (
 	retryFirst = time.Second
 	retryMost  = 30 * time.Second
+	checkEvery = time.Second
 )
 
 // loadVolumes reads the volume records, ends what a crash cut short, and opens
@@ -243,25 +244,42 @@ func (c *Cluster) readHeader(ctx context.Context, hdr blockdev.Device, r *volume
 	return h, nil
 }
 
-// background tries again what failed and purges deleted volumes whose time has
-// come, until Close.
+// background looks at the drives and faults every checkEvery, tries again
+// what failed, and purges deleted volumes whose time has come, until Close.
 func (c *Cluster) background(ctx context.Context) {
 	defer close(c.done)
-	wait := retryFirst
+	t := time.NewTicker(checkEvery)
+	defer t.Stop()
+	wait, left := retryFirst, retryFirst
 	for {
-		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			t.Stop()
 			return
 		case <-t.C:
+		}
+		if c.Exists() && c.check(ctx) {
+			wait, left = retryFirst, 0
+		}
+		if left -= checkEvery; left > 0 {
+			continue
 		}
 		if c.heal(ctx) {
 			wait = retryFirst
 		} else {
 			wait = min(2*wait, retryMost)
 		}
+		left = wait
 	}
+}
+
+// check is the cheap part of the background work. It reports whether something
+// changed, so that healing need not wait for its turn.
+func (c *Cluster) check(ctx context.Context) bool {
+	changed := c.checkDrives(ctx)
+	if _, err := c.Faults(ctx); err != nil && ctx.Err() == nil {
+		c.log.Error("faults cannot be brought up to date", "err", err)
+	}
+	return changed
 }
 
 // mend takes a volume that is served read-only for its drive's sake out of

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	prefixDrive = "drives/"
 	prefixVol   = "volumes/"
 	prefixAsync = "asyncs/"
+	prefixFault = "faults/"
+	prefixEvent = "events/"
 	prefixID    = "ids/"
 )
 
@@ -51,6 +54,7 @@ type driveRecord struct {
 	URI    string    `json:"uri"`
 	Role   DriveRole `json:"role"`
 	Active bool      `json:"active"`
+	Lost   bool      `json:"lost,omitempty"` // a metadata drive that failed while active
 	Added  time.Time `json:"added"`
 }
 
@@ -149,22 +153,33 @@ func scanRecords[T any](tx store.Tx, prefix string) ([]T, error) {
 // nextID gives the next id of a kind: 1, 2, … and none twice, even if the
 // object is deleted again.
 func nextID(tx store.Tx, kind string) (int64, error) {
+	n, err := lastID(tx, kind)
+	if err != nil {
+		return 0, err
+	}
+	if n >= 1<<53-1 {
+		return 0, fmt.Errorf("counter %s: %w", prefixID+kind, ErrLimit)
+	}
+	return n + 1, putLastID(tx, kind, n+1)
+}
+
+// lastID is the id of a kind that was given out last, 0 for none.
+func lastID(tx store.Tx, kind string) (int64, error) {
 	key := prefixID + kind
-	var n uint64
 	switch b, err := tx.Get(key); {
 	case errors.Is(err, store.ErrNotFound):
+		return 0, nil
 	case err != nil:
 		return 0, err
 	case len(b) != 8:
 		return 0, fmt.Errorf("counter %s has %d bytes, want 8", key, len(b))
 	default:
-		n = binary.BigEndian.Uint64(b)
+		return int64(binary.BigEndian.Uint64(b) & math.MaxInt64), nil
 	}
-	if n >= 1<<53-1 {
-		return 0, fmt.Errorf("counter %s: %w", key, ErrLimit)
-	}
-	n++
-	return int64(n), tx.Put(key, binary.BigEndian.AppendUint64(nil, n))
+}
+
+func putLastID(tx store.Tx, kind string, id int64) error {
+	return tx.Put(prefixID+kind, binary.BigEndian.AppendUint64(nil, uint64(id)))
 }
 
 func notFound(kind string, id int64) error {

@@ -224,6 +224,36 @@ type Fault struct {
 	DriveID  int64
 	VolumeID int64
 	Since    time.Time
+	Resolved time.Time // zero while the condition holds
+}
+
+// Types of events, with Element's spelling.
+const (
+	EventEncryption = "encryptionAtRestEvent"
+	EventDrive      = "driveEvent"
+	EventAPI        = "apiEvent"
+	EventService    = "serviceEvent"
+)
+
+// Event is something that happened, kept for a while (Element: event).
+type Event struct {
+	ID       int64
+	Type     string
+	Message  string
+	Severity int // 0 information, 1 warning, 2 error, 3 critical
+	DriveID  int64
+	VolumeID int64
+	Details  map[string]any
+	Time     time.Time
+}
+
+// EventFilter chooses events; zero members do not matter.
+type EventFilter struct {
+	First, Last int64 // ids
+	Type        string
+	DriveID     int64
+	From, To    time.Time
+	Max         int // the newest so many
 }
 
 // Encryption tells how software encryption at rest stands.
