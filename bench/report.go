@@ -54,8 +54,8 @@ func (r *results) markdown(now time.Time) string {
 	if !slices.Contains(r.targets, base) {
 		base = r.targets[0]
 	}
-	fmt.Fprintf(&b, "Measured %s on %s, %d cores, Linux %s, images in memory, %d MiB each; %d rounds of %.3g s. %s\n\n",
-		now.UTC().Format(time.DateOnly), cpuModel(), runtime.NumCPU(), kernel(), r.size>>20, r.rounds, r.seconds, r.versions())
+	fmt.Fprintf(&b, "Measured %s on %s, %d cores, Linux %s, images in memory, %d MiB each; %d rounds of %.3g s. %s %s\n\n",
+		now.UTC().Format(time.DateOnly), cpuModel(), runtime.NumCPU(), kernel(), r.size>>20, r.rounds, r.seconds, loadAverage(), r.versions())
 	if len(r.missing) > 0 {
 		fmt.Fprintf(&b, "Not installed or not startable, so left out: %s.\n\n", strings.Join(r.missing, ", "))
 	}
@@ -106,6 +106,17 @@ func cpuModel() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// loadAverage tells whether the machine was busy with other work: client and
+// server alone keep about three tasks running.
+func loadAverage() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return "Load average unknown."
+	}
+	return "Load average over the last five minutes " + f[1] + ", of which about 3 is the bench itself."
 }
 
 func kernel() string {
