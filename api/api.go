@@ -31,6 +31,9 @@ type Backend interface {
 	Info(context.Context) (cluster.Info, error)
 	Encryption(context.Context) (cluster.Encryption, error)
 	Faults(context.Context) ([]cluster.Fault, error)
+	FaultHistory(context.Context) ([]cluster.Fault, error)
+	ClearFaults(context.Context, cluster.FaultSet) error
+	Events(context.Context, cluster.EventFilter) ([]cluster.Event, error)
 
 	Drives(context.Context) ([]cluster.Drive, error)
 	AddDrives(context.Context, []cluster.AddDrive) (int64, error)

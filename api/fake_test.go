@@ -34,6 +34,7 @@ type fake struct {
 	arrived chan struct{} // if set, Volumes tells that it was reached
 	users   map[string]cluster.User
 	async   cluster.Async
+	filter  cluster.EventFilter // of Events
 	panics  bool
 }
 
@@ -85,8 +86,28 @@ func (f *fake) Encryption(context.Context) (cluster.Encryption, error) {
 
 func (f *fake) Faults(context.Context) ([]cluster.Fault, error) {
 	return []cluster.Fault{
-		{ID: 1, Code: "driveFailed", Severity: "error", Type: "drive", Text: "Drive 2 cannot be used.", DriveID: 2, Since: day},
+		{ID: 3, Code: "driveFailed", Severity: "error", Type: "drive", Text: "Drive 2 cannot be used.", DriveID: 2, Since: day},
 		{ID: 2, Code: "volumesOffline", Severity: "error", Type: "volume", Text: "Volume \"v\" is offline.", VolumeID: 7, Since: day},
+	}, f.err
+}
+
+func (f *fake) FaultHistory(context.Context) ([]cluster.Fault, error) {
+	return []cluster.Fault{{
+		ID: 1, Code: "volumesDegraded", Severity: "warning", Type: "volume", Text: "Volume \"v\": it was.",
+		VolumeID: 7, Since: day.Add(-time.Hour), Resolved: day,
+	}}, f.err
+}
+
+func (f *fake) ClearFaults(_ context.Context, which cluster.FaultSet) error { return f.note(which) }
+
+func (f *fake) Events(_ context.Context, filter cluster.EventFilter) ([]cluster.Event, error) {
+	f.filter = filter
+	return []cluster.Event{
+		{ID: 1, Type: cluster.EventAPI, Message: "Cluster created", Time: day},
+		{
+			ID: 2, Type: cluster.EventDrive, Message: "Cluster fault raised: driveFailed", Severity: 2, DriveID: 2, Time: day,
+			Details: map[string]any{"code": "driveFailed"},
+		},
 	}, f.err
 }
 

@@ -2,9 +2,11 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 
 	"lockplate/api/wire"
@@ -94,18 +96,30 @@ func (s *Server) getSoftwareEncryption(ctx context.Context, _ identity, _ *wire.
 	return encryptionShape(e), nil
 }
 
-// listClusterFaults lists the conditions that hold now. Those that ended are
-// not kept, so "resolved" is empty.
+// listClusterFaults lists the faults that hold, those that held, or both, by
+// id.
 func (s *Server) listClusterFaults(ctx context.Context, _ identity, p *wire.ListClusterFaultsParams) (wire.ListClusterFaultsResult, error) {
 	out := wire.ListClusterFaultsResult{Faults: []wire.Fault{}}
 	if err := enum(p.FaultTypes, "current", "resolved", "all"); err != nil {
 		return out, err
 	}
-	faults, err := s.cluster.Faults(ctx) // the current ones
-	if err != nil || p.FaultTypes == "resolved" {
-		return out, err
+	var all []cluster.Fault
+	if p.FaultTypes != "resolved" {
+		current, err := s.cluster.Faults(ctx)
+		if err != nil {
+			return out, err
+		}
+		all = current
 	}
-	for _, f := range faults {
+	if p.FaultTypes != "current" {
+		resolved, err := s.cluster.FaultHistory(ctx)
+		if err != nil {
+			return out, err
+		}
+		all = append(all, resolved...)
+	}
+	slices.SortFunc(all, func(a, b cluster.Fault) int { return cmp.Compare(a.ID, b.ID) })
+	for _, f := range all {
 		out.Faults = append(out.Faults, faultShape(f))
 	}
 	return out, nil

@@ -42,6 +42,8 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodGetClusterInfo, access: readers, run: bind(s.getClusterInfo)},
 		{name: wire.MethodGetSoftwareEncrypt, access: readers, run: bind(s.getSoftwareEncryption)},
 		{name: wire.MethodListClusterFaults, access: readers, run: bind(s.listClusterFaults)},
+		{name: wire.MethodClearFaults, access: adminOnly, run: bind(s.clearClusterFaults)},
+		{name: wire.MethodListEvents, access: readers, run: bind(s.listEvents)},
 		{name: wire.MethodGetAsyncResult, access: readers, run: bind(s.getAsyncResult)},
 		{name: wire.MethodListAsyncResults, access: readers, run: bind(s.listAsyncResults)},
 

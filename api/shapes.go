@@ -99,12 +99,13 @@ func driveShape(d cluster.Drive, node int64) wire.Drive {
 	}
 }
 
-// faultShape gives a current fault as Element has it. Nothing in details may
+// faultShape gives a fault as Element has it. Nothing in details may
 // change while it lasts: exporters make a label of it.
 func faultShape(f cluster.Fault) wire.Fault {
 	out := wire.Fault{
 		ClusterFaultID: f.ID, Code: f.Code, Date: wire.FormatTimeMicro(f.Since), Details: f.Text,
 		DriveID: f.DriveID, DriveIDs: []int64{}, Severity: f.Severity, Type: f.Type,
+		Resolved: !f.Resolved.IsZero(), ResolvedDate: wire.FormatTimeMicro(f.Resolved),
 	}
 	if f.DriveID != 0 {
 		out.DriveIDs = []int64{f.DriveID}

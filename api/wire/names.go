@@ -95,6 +95,8 @@ const (
 	MethodListAccounts         = "ListAccounts"
 	MethodGetAccountByID       = "GetAccountByID"
 	MethodGetAccountByName     = "GetAccountByName"
+	MethodListEvents           = "ListEvents"
+	MethodClearFaults          = "ClearClusterFaults"
 
 	MethodAdoptVolume       = "AdoptVolume"
 	MethodAddRecoveryKey    = "AddVolumeRecoveryKey"

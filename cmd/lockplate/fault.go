@@ -11,6 +11,6 @@ func (a *app) faultCommand() *cobra.Command {
 		Long: `Conditions that an administrator should know of. A fault clears by itself when
 its condition ends.`,
 	})
-	c.AddCommand(a.faultListCommand())
+	c.AddCommand(a.faultListCommand(), a.faultClearCommand())
 	return c
 }
