@@ -203,13 +203,18 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 		p.slots <- struct{}{}
 		s := &session{conn: &conn{Conn: tls.Client(ours, &tls.Config{ServerName: "kms"}), from: p}}
 		s.end(true)
-		if len(p.idle) != 1 || len(p.slots) != 0 {
-			t.Fatalf("%d idle, %d in use", len(p.idle), len(p.slots))
+		idle := func() int {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.idle)
+		}
+		if idle() != 1 || len(p.slots) != 0 {
+			t.Fatalf("%d idle, %d in use", idle(), len(p.slots))
 		}
 		if n, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // waits for the close
 			t.Errorf("read %d, %v", n, err)
 		}
-		if len(p.idle) != 0 {
+		if idle() != 0 {
 			t.Error("still in the pool")
 		}
 	})
