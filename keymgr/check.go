@@ -23,6 +23,7 @@ func Check(ctx context.Context, st store.Store) ([]store.Problem, error) {
 		c.checkPages(tx)
 		c.checkTrust(tx)
 		c.checkServers(tx)
+		c.checkJob(tx)
 		return nil
 	})
 	return c.out, err
@@ -183,5 +184,24 @@ func (c *checker) checkServers(tx store.Tx) {
 		if r.Type == External && r.Destroyed.IsZero() && !providers[r.ProviderID] {
 			c.bad(prefixMaster+id, "key provider %d does not exist", r.ProviderID)
 		}
+	}
+}
+
+// checkJob examines the rekey job and the keys it is about.
+func (c *checker) checkJob(tx store.Tx) {
+	j, err := getJob(tx)
+	if err != nil {
+		c.bad(keyJob, "%v", err)
+	}
+	if j == nil {
+		return
+	}
+	for _, id := range []string{j.Old, j.New} {
+		if c.masters[id] == nil {
+			c.bad(keyJob, "master key %.40q does not exist", id)
+		}
+	}
+	if j.Halted != "" {
+		c.bad(keyJob, "the last rekey could not be confirmed: %s", j.Halted)
 	}
 }

@@ -1,7 +1,6 @@
 package keymgr_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -145,14 +144,4 @@ func (k *kms) join(m *keymgr.Manager, servers ...int) (provider int64, ids []int
 		ids = append(ids, s.ID)
 	}
 	return p.ID, ids
-}
-
-// noneOf fails if any of the texts has a part of a secret.
-func noneOf(t *testing.T, secret []byte, texts ...string) {
-	t.Helper()
-	for _, s := range texts {
-		if bytes.Contains([]byte(s), secret[:16]) {
-			t.Errorf("a secret is in %.80q", s)
-		}
-	}
 }

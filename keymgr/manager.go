@@ -3,7 +3,6 @@ package keymgr
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,6 +29,10 @@ type Options struct {
 	// KMIP changes how key servers are reached, where not nil: time limits,
 	// who is told of requests.
 	KMIP func(*kmip.Config)
+
+	Timing Timing // of a rekey
+
+	point func(string) error // for tests: see Manager.send
 }
 
 // Manager holds the current master key and wraps data keys under it. All
@@ -42,12 +45,20 @@ type Manager struct {
 	now     func() time.Time
 	cluster string
 	hooks   Hooks
+	timing  Timing
+	point   func(string) error
 	clients clients
+	worker  *worker
+
+	unlocking sync.Mutex
 
 	mu     sync.RWMutex // held to use a key in ring, and exclusively to destroy one
 	ring   ring         // nil once closed
 	info   MasterKey    // of the current key
+	locked error        // why the current key is not in ring
 	signer *signer      // nil: no key pair
+	unsent string       // see setUnsent
+	halted string       // see halt
 
 	hints sync.Map // volume uuid.UUID to the page it was last seen in
 }
@@ -79,6 +90,7 @@ func (o *Options) fill() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.Timing.fill()
 	if _, err := uuid.Parse(o.Cluster); err != nil {
 		return errors.Join(fmt.Errorf("cluster id %.40q: %w", o.Cluster, err), o.Sealer.Close())
 	}
@@ -168,7 +180,9 @@ func SealerSpec(ctx context.Context, st store.Store) (string, error) {
 	return r.Spec, nil
 }
 
-// Open unseals the current master key and compares its check value. Errors:
+// Open unseals the current master key and compares its check value; one that is
+// kept by a key provider it tries to fetch, and succeeds without: see Locked. A
+// rekey that was under way goes on. Errors:
 // ErrNoMaster, ErrWrongPassphrase, ErrWrongKey, ErrSealerMissing,
 // ErrPermissions, ErrIntegrity, ErrFormat, ErrMemlock.
 func Open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
@@ -179,7 +193,9 @@ func Open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Join(err, o.Sealer.Close())
 	}
-	m.log.Info("master key opened", "key_id", m.info.ID, "sealer", m.info.Sealer, "sealed", m.info.Sealed)
+	k := m.Master()
+	m.log.Info("master key opened", "key_id", k.ID, "type", k.Type, "sealer", k.Sealer, "sealed", k.Sealed)
+	m.wake() // a job, or what is left of one
 	return m, nil
 }
 
@@ -192,23 +208,14 @@ func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rec.Type != Internal {
-		return nil, fmt.Errorf("master key %s: %w (kept by a key provider)", rec.ID, ErrFormat)
-	}
-	src := &InternalSource{Store: st, Sealer: o.Sealer, Cluster: o.Cluster, Rand: o.Rand}
-	key, err := src.Fetch(ctx, Ref{ID: rec.ID, ServerID: rec.ServerID})
-	if err != nil {
-		return nil, err
-	}
-	check, err := kcv(key)
-	if err == nil && subtle.ConstantTimeCompare(check[:], rec.kcv()) != 1 {
-		err = fmt.Errorf("master key %s: %w: its check value differs; restore the last backup", rec.ID, ErrWrongKey)
-	}
-	if err != nil {
-		key.Destroy()
-		return nil, err
+	if rec.Type == External {
+		return openExternal(ctx, st, o, rec)
 	}
 	m := newManager(st, o)
+	key, err := m.fetchKey(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
 	m.ring[uuid.MustParse(rec.ID)] = m.wrapper(rec, key)
 	m.info = m.describe(rec)
 	if err := m.openTrust(ctx); err != nil {
@@ -220,8 +227,9 @@ func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 func newManager(st store.Store, o Options) *Manager {
 	m := &Manager{
 		st: st, sealer: o.Sealer, log: o.Logger, rand: o.Rand, now: o.Now, cluster: o.Cluster,
-		hooks: o.Hooks, ring: ring{},
+		hooks: o.Hooks, timing: o.Timing, point: o.point, ring: ring{},
 	}
+	m.worker = newWorker(o.Timing.Retry, m.work)
 	m.clients = clients{certificate: m.certificate, adjust: o.KMIP, log: o.Logger}
 	return m
 }
@@ -261,8 +269,14 @@ func (m *Manager) use(fn func(ring) error) error {
 	if m.ring == nil {
 		return ErrClosed
 	}
+	if m.locked != nil {
+		return m.locked
+	}
 	return fn(m.ring)
 }
+
+// wake has the worker look for a job, and for what is to be cleaned up.
+func (m *Manager) wake() { m.worker.kick() }
 
 // PutDataKey wraps a volume's data key, of at most 64 bytes, and adds it to the
 // store as part of tx. ErrExists if the volume has one: a key is never
@@ -290,7 +304,7 @@ func (m *Manager) PutDataKey(tx store.Tx, volume string, key *Secret) error {
 }
 
 // DataKey returns a volume's data key; the caller destroys it. ErrNotFound,
-// ErrIntegrity, ErrStale.
+// ErrIntegrity, ErrLocked.
 func (m *Manager) DataKey(ctx context.Context, volume string) (*Secret, error) {
 	id, err := uuid.Parse(volume)
 	if err != nil {
@@ -385,19 +399,29 @@ func (m *Manager) Verify(ctx context.Context) (out []store.Problem, err error) {
 	return out, err
 }
 
-// Close wipes the master key and closes the sealer, once calls that use them
-// have ended. Data keys handed out stay with their owners.
+// Close stops a rekey where it is, wipes the master keys and closes the sealer,
+// once calls that use them have ended. Data keys handed out stay with their
+// owners. The next Open goes on with the rekey.
 func (m *Manager) Close() error {
+	m.worker.stop()
+	if !m.closeKeys() {
+		return nil
+	}
+	return m.sealer.Close()
+}
+
+// closeKeys wipes what is in memory; false if that was done before.
+func (m *Manager) closeKeys() bool {
+	m.clients.close()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ring == nil {
-		return nil
+		return false
 	}
 	for _, w := range m.ring {
 		w.key.Destroy()
 	}
 	m.ring = nil
-	m.clients.close()
 	m.signer.destroy()
-	return m.sealer.Close()
+	return true
 }

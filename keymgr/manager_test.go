@@ -31,6 +31,8 @@ type rig struct {
 	opts    keymgr.SealerOptions
 	kmip    func(*kmip.Config)
 	hooks   keymgr.Hooks
+	timing  keymgr.Timing
+	point   func(string) error
 }
 
 // newRig has a store that makes every Update run twice.
@@ -69,7 +71,9 @@ func (r *rig) sealer() keymgr.Sealer {
 }
 
 func (r *rig) options() keymgr.Options {
-	return keymgr.Options{Cluster: r.cluster, Sealer: r.sealer(), KMIP: r.kmip, Hooks: r.hooks}
+	return keymgr.WithPoint(keymgr.Options{
+		Cluster: r.cluster, Sealer: r.sealer(), KMIP: r.kmip, Hooks: r.hooks, Timing: r.timing,
+	}, r.point)
 }
 
 func (r *rig) create() *keymgr.Manager {
