@@ -59,7 +59,7 @@ func causes() []cause {
 func Cause(err error) error {
 	own := []error{
 		ErrNoCluster, ErrClusterExists, ErrInUse, ErrDenied, ErrRateLimited, ErrState,
-		ErrLimit, ErrStateBusy, ErrClosed, ErrExists,
+		ErrLimit, ErrStateBusy, ErrClosed, ErrExists, ErrAudit, ErrDamaged,
 	}
 	for _, e := range own {
 		if errors.Is(err, e) {

@@ -51,6 +51,7 @@ type Cluster struct {
 	users   *users
 	metrics *metrics
 	faults  faultTable
+	audit   *auditLog
 
 	admin sync.Mutex
 	mu    sync.Mutex
@@ -101,6 +102,7 @@ func newCluster(cfg Config) *Cluster {
 		cfg: cfg, log: cfg.Logger, done: make(chan struct{}),
 		drive: map[int64]*liveDrive{}, vol: map[int64]*liveVolume{},
 	}
+	c.audit = newAuditLog(cfg.State, c.now)
 	c.metrics = newMetrics(cfg.Registerer, c)
 	return c
 }
@@ -176,7 +178,9 @@ func (c *Cluster) openKeys(ctx context.Context, rec *clusterRecord) (*keymgr.Man
 	if err != nil {
 		return nil, err
 	}
-	return keymgr.Open(ctx, c.store, c.keyOptions(rec.UUID, s))
+	m, err := keymgr.Open(ctx, c.store, c.keyOptions(rec.UUID, s))
+	c.auditKey(ctx, "open master key", rec.UUID, err)
+	return m, err
 }
 
 func (c *Cluster) keyOptions(cluster string, s keymgr.Sealer) keymgr.Options {
@@ -219,6 +223,7 @@ func (c *Cluster) release() error {
 	if c.store != nil {
 		errs = append(errs, c.store.Close())
 	}
+	c.audit.close()
 	return errors.Join(append(errs, c.lock.Close())...)
 }
 
@@ -248,6 +253,9 @@ func (c *Cluster) Create(ctx context.Context, p CreateParams) error {
 	defer c.admin.Unlock()
 	if c.Exists() {
 		return ErrClusterExists
+	}
+	if err := c.mayChange(); err != nil {
+		return err
 	}
 	rec, err := c.newRecord(p)
 	if err != nil {
@@ -346,6 +354,7 @@ func (c *Cluster) createKeys(ctx context.Context, rec *clusterRecord, p CreatePa
 		return nil, err
 	}
 	m, err := keymgr.Create(ctx, c.store, p.Seal, c.keyOptions(rec.UUID, s))
+	c.auditKey(ctx, "make master key", p.Seal, err)
 	if err != nil {
 		return nil, fmt.Errorf("make master key: %w", err)
 	}
@@ -379,7 +388,12 @@ func (c *Cluster) Backup(ctx context.Context, w io.Writer, passphrase []byte) er
 	if _, err := c.require(); err != nil {
 		return err
 	}
-	return keymgr.SealBackup(ctx, w, c.store, passphrase)
+	if err := c.mayChange(); err != nil {
+		return err
+	}
+	err := keymgr.SealBackup(ctx, w, c.store, passphrase)
+	c.auditKey(ctx, "back up wrapped keys", c.record().UUID, err)
+	return err
 }
 
 // CheckStore reads every record of the store, opens every wrapped data key,

@@ -179,6 +179,9 @@ func (c *Cluster) AddDrives(ctx context.Context, add []AddDrive) (int64, error) 
 	}
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return 0, err
+	}
 	opened, err := c.openForAdd(ctx, add)
 	if err != nil {
 		return 0, err
@@ -337,6 +340,9 @@ func (c *Cluster) RemoveDrives(ctx context.Context, ids []int64) (int64, error) 
 	}
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return 0, err
+	}
 	var drives []*liveDrive
 	for _, id := range ids {
 		d, err := c.liveDrive(id)
@@ -390,6 +396,9 @@ func (c *Cluster) unused(drive int64) error {
 func (c *Cluster) ForgetDrive(ctx context.Context, id int64) error {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return err
+	}
 	d, err := c.liveDrive(id)
 	if err != nil {
 		return err

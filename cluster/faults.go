@@ -28,6 +28,8 @@ const (
 	faultVolumesDegraded = "volumesDegraded"
 	faultVolumesOffline  = "volumesOffline"
 	faultStoreUnwritable = "storeUnwritable" // ours
+	faultAuditDown       = "auditSinkDown"   // ours
+	faultAuditAltered    = "auditLogAltered" // ours
 )
 
 // FaultRule declares one fault: all that does not depend on the case at hand.
@@ -81,6 +83,16 @@ func FaultRules() []FaultRule {
 			Text:     "The store cannot be written: %s.",
 			Recovery: "Make room on, or remount, the file system of the state directory. Volumes go on serving; what changes them is refused meanwhile.",
 		},
+		{
+			Code: faultAuditDown, Severity: sevCritical, Type: aboutNode,
+			Text:     "The audit log cannot be written: %s.",
+			Recovery: "Make room on, or remount, the file system of the state directory; it is tried again every second. Volumes go on serving; administrative changes are refused meanwhile.",
+		},
+		{
+			Code: faultAuditAltered, Severity: sevCritical, Type: aboutNode,
+			Text:     "The audit log is not as it was left: %s.",
+			Recovery: "Keep a copy of audit.log and audit.head, run 'lockplate audit verify' on it, and find out who changed them. New records are added meanwhile; the fault clears at the next start.",
+		},
 	}
 }
 
@@ -117,7 +129,15 @@ func idString(id int64) string { return strconv.FormatInt(id, 10) }
 // the parts, so faults clear by themselves.
 func (c *Cluster) conditions(ctx context.Context) []condition {
 	out := c.driveConditions(ctx)
-	return append(out, c.volumeConditions()...)
+	out = append(out, c.volumeConditions()...)
+	down, damage := c.audit.state()
+	if down != nil {
+		out = append(out, condition{code: faultAuditDown, args: []any{down}})
+	}
+	if damage != "" {
+		out = append(out, condition{code: faultAuditAltered, args: []any{damage}})
+	}
+	return out
 }
 
 func (c *Cluster) driveConditions(ctx context.Context) []condition {

@@ -18,6 +18,9 @@ import (
 func (c *Cluster) ModifyVolume(ctx context.Context, id int64, m ModifyVolume) (Volume, error) {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return Volume{}, err
+	}
 	v, err := c.liveVolume(id)
 	if err != nil {
 		return Volume{}, err
@@ -159,6 +162,9 @@ func (c *Cluster) fits(ctx context.Context, r volumeRecord, size int64) error {
 func (c *Cluster) DeleteVolume(ctx context.Context, id int64) (Volume, error) {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return Volume{}, err
+	}
 	v, err := c.liveVolume(id)
 	if err != nil {
 		return Volume{}, err
@@ -182,6 +188,9 @@ func (c *Cluster) DeleteVolume(ctx context.Context, id int64) (Volume, error) {
 func (c *Cluster) RestoreVolume(ctx context.Context, id int64) (Volume, error) {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return Volume{}, err
+	}
 	v, err := c.deletedVolume(id)
 	if err != nil {
 		return Volume{}, err
@@ -214,6 +223,9 @@ func (c *Cluster) deletedVolume(id int64) (*liveVolume, error) {
 func (c *Cluster) PurgeVolume(ctx context.Context, id int64) error {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return err
+	}
 	v, err := c.deletedVolume(id)
 	if err != nil {
 		return err
@@ -232,6 +244,9 @@ func (c *Cluster) purge(ctx context.Context, v *liveVolume) error {
 		}
 		return putRecord(tx, recordKey(prefixVol, r.ID), r)
 	})
+	if r.Encrypted {
+		c.auditKey(ctx, "destroy data key", r.Name, err)
+	}
 	if err != nil {
 		return fmt.Errorf("purge volume %s: %w", r.Name, err)
 	}
@@ -256,6 +271,9 @@ func (c *Cluster) AdoptVolume(ctx context.Context, p AdoptVolume) (Volume, error
 	}
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return Volume{}, err
+	}
 	if err := c.checkName(p.Name); err != nil {
 		return Volume{}, err
 	}
@@ -274,6 +292,7 @@ func (c *Cluster) AdoptVolume(ctx context.Context, p AdoptVolume) (Volume, error
 		}
 		return c.putVolume(tx, *r, key)
 	})
+	c.auditKey(ctx, "take over data key", r.Name, err)
 	if err != nil {
 		return Volume{}, fmt.Errorf("record volume %s: %w", p.Name, err)
 	}

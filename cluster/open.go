@@ -89,7 +89,10 @@ func (c *Cluster) openVolume(ctx context.Context, v *liveVolume) bool {
 	}
 	s, err := c.openStack(ctx, &r)
 	if err != nil {
-		if v.fail(failState(err), err) {
+		if state := failState(err); v.fail(state, err) {
+			if state == VolumeLocked {
+				c.auditKey(ctx, "unwrap data key", r.Name, err)
+			}
 			c.log.Error("volume cannot be opened", "volume", r.Name, "err", err)
 		}
 		return false
@@ -205,6 +208,7 @@ func (c *Cluster) decrypting(ctx context.Context, r *volumeRecord, s *stack, dat
 	if err := h.VerifyKey(key.Bytes()); err != nil {
 		return nil, fmt.Errorf("data key: %w", err)
 	}
+	c.auditKey(ctx, "unwrap data key", r.Name, nil)
 	sub, err := blockdev.Sub(data, h.DataOffset, r.Size)
 	if err != nil {
 		return nil, err
@@ -257,7 +261,7 @@ func (c *Cluster) background(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if c.Exists() && c.check(ctx) {
+		if c.check(ctx) {
 			wait, left = retryFirst, 0
 		}
 		if left -= checkEvery; left > 0 {
@@ -272,9 +276,15 @@ func (c *Cluster) background(ctx context.Context) {
 	}
 }
 
-// check is the cheap part of the background work. It reports whether something
+// check is the cheap part of the background work: audit log, drives, faults. It reports whether something
 // changed, so that healing need not wait for its turn.
 func (c *Cluster) check(ctx context.Context) bool {
+	if err := c.audit.flush(); err != nil && c.audit.isNews() {
+		c.log.Error("audit log cannot be written", "err", err)
+	}
+	if !c.Exists() {
+		return false
+	}
 	changed := c.checkDrives(ctx)
 	if _, err := c.Faults(ctx); err != nil && ctx.Err() == nil {
 		c.log.Error("faults cannot be brought up to date", "err", err)

@@ -58,6 +58,9 @@ func (c *Cluster) AddRecoveryKey(ctx context.Context, id int64, passphrase []byt
 	}
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return 0, err
+	}
 	v, s, err := c.recoverable(id)
 	if err != nil {
 		return 0, err
@@ -72,6 +75,7 @@ func (c *Cluster) AddRecoveryKey(ctx context.Context, id int64, passphrase []byt
 	}
 	defer key.Destroy()
 	h, slot, err := s.header.Load().AddKeyslot(ctx, s.hdr, key.Bytes(), passphrase, k)
+	c.auditKey(ctx, "add recovery key", r.Name, err)
 	if err != nil {
 		return 0, fmt.Errorf("add recovery key to volume %s: %w", r.Name, err)
 	}
@@ -98,6 +102,9 @@ func (c *Cluster) RecoveryKeys(_ context.Context, id int64) ([]RecoveryKey, erro
 func (c *Cluster) RemoveRecoveryKey(ctx context.Context, id int64, slot int) error {
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return err
+	}
 	v, s, err := c.recoverable(id)
 	if err != nil {
 		return err
@@ -110,6 +117,7 @@ func (c *Cluster) RemoveRecoveryKey(ctx context.Context, id int64, slot int) err
 		return notFound("slot", int64(slot))
 	}
 	h, err := s.header.Load().RemoveKeyslot(ctx, s.hdr, slot)
+	c.auditKey(ctx, "remove recovery key", v.record().Name, err)
 	if err != nil {
 		return fmt.Errorf("remove recovery key from volume %s: %w", v.record().Name, err)
 	}

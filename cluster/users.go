@@ -66,6 +66,9 @@ func (c *Cluster) AddUser(ctx context.Context, name string, password []byte, rol
 	if _, err := c.require(); err != nil {
 		return User{}, err
 	}
+	if err := c.mayChange(); err != nil {
+		return User{}, err
+	}
 	return c.users.add(ctx, name, password, roles, attrs)
 }
 
@@ -83,12 +86,18 @@ func (c *Cluster) ModifyUser(ctx context.Context, id int64, password []byte, rol
 	if _, err := c.require(); err != nil {
 		return User{}, err
 	}
+	if err := c.mayChange(); err != nil {
+		return User{}, err
+	}
 	return c.users.modify(ctx, id, password, roles)
 }
 
 // RemoveUser removes a user, but not the last administrator.
 func (c *Cluster) RemoveUser(ctx context.Context, id int64) error {
 	if _, err := c.require(); err != nil {
+		return err
+	}
+	if err := c.mayChange(); err != nil {
 		return err
 	}
 	return c.users.remove(ctx, id)
@@ -102,7 +111,17 @@ func (c *Cluster) Authenticate(ctx context.Context, name string, password []byte
 	if _, err := c.require(); err != nil {
 		return User{}, ErrDenied
 	}
-	return c.users.authenticate(ctx, name, password, from)
+	u, err := c.users.authenticate(ctx, name, password, from)
+	switch {
+	case errors.Is(err, ErrRateLimited):
+		c.audit.refused.add(name, from)
+	case errors.Is(err, ErrDenied):
+		e := AuditEntry{Kind: AuditLogin, Actor: name, From: from, Action: "login", Outcome: AuditDenied}
+		if err := c.audit.record(e, false); err != nil {
+			c.log.Error("failed login is not in the audit log", "err", err)
+		}
+	}
+	return u, err
 }
 
 func (u *users) add(ctx context.Context, name string, password []byte, roles []Role, attrs map[string]any) (User, error) {

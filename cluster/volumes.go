@@ -85,6 +85,9 @@ func (c *Cluster) CreateVolume(ctx context.Context, p CreateVolume) (Volume, err
 	}
 	c.admin.Lock()
 	defer c.admin.Unlock()
+	if err := c.mayChange(); err != nil {
+		return Volume{}, err
+	}
 	plan, err := c.planVolume(ctx, cl, p)
 	if err != nil {
 		return Volume{}, err
@@ -315,6 +318,9 @@ func (c *Cluster) recordNew(ctx context.Context, plan *volumePlan) (key *keymgr.
 		plan.rec.ID = id
 		return c.putVolume(tx, plan.rec, key)
 	})
+	if key != nil {
+		c.auditKey(ctx, "make data key", plan.rec.Name, err)
+	}
 	if err != nil && key != nil {
 		key.Destroy()
 		key = nil
