@@ -145,3 +145,19 @@ func (k *kms) join(m *keymgr.Manager, servers ...int) (provider int64, ids []int
 	}
 	return p.ID, ids
 }
+
+// raw gives a client certificate that has nothing to do with a cluster.
+func (k *kms) raw(t testing.TB) func() (*tls.Certificate, error) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := k.issue(&x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "raw"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, k.root, &key.PublicKey)
+	return func() (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}, nil
+	}
+}

@@ -93,14 +93,7 @@ func (r *rig) ended(handle int64) (text string) {
 // clean waits until nothing is left of a rekey.
 func (r *rig) clean() {
 	r.t.Helper()
-	r.watch(func(records map[string]string) bool {
-		for k, v := range records {
-			if k == "rekey" || strings.HasPrefix(k, "master/") && (strings.Contains(v, `"sweep"`) || strings.Contains(v, `"retiring"`)) {
-				return false
-			}
-		}
-		return true
-	})
+	r.watch(tidy)
 }
 
 // quick is a patience for tests.
