@@ -11,6 +11,9 @@ import (
 const (
 	asyncDriveAdd     = "DriveAdd"
 	asyncDriveRemoval = "DriveRemoval"
+
+	// AsyncRekey is the type of a rekey of the master key.
+	AsyncRekey = "RekeySoftwareEncryptionAtRestMasterKey"
 )
 
 // putDone records work that was finished by the time its caller gets the
@@ -30,6 +33,7 @@ func (r *asyncRecord) async() Async {
 	a := Async{
 		Handle: r.Handle, Type: r.Type, Created: r.Created, Updated: r.Updated,
 		Done: r.Done, Result: r.Result, ErrName: r.ErrName, ErrText: r.ErrText,
+		State: r.State, Progress: r.Progress,
 	}
 	if r.Done {
 		a.Progress = 100

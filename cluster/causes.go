@@ -36,7 +36,7 @@ func causes() []cause {
 	return []cause{
 		{ErrPassphrase, []error{luks.ErrWrongPassphrase, keymgr.ErrWrongPassphrase}},
 		{ErrKey, []error{luks.ErrWrongKey, keymgr.ErrWrongKey}},
-		{ErrKeyMissing, []error{keymgr.ErrNotFound, keymgr.ErrNoMaster, keymgr.ErrSealerMissing}},
+		{ErrKeyMissing, []error{keymgr.ErrLocked, keymgr.ErrNotFound, keymgr.ErrNoMaster, keymgr.ErrSealerMissing}},
 		{ErrDamaged, []error{
 			luks.ErrCorrupt, luks.ErrTruncated, keymgr.ErrIntegrity, keymgr.ErrTruncated,
 			store.ErrCorrupt, store.ErrIO,
@@ -44,12 +44,15 @@ func causes() []cause {
 		{ErrUnsupported, []error{luks.ErrNotLUKS, luks.ErrUnsupported, keymgr.ErrFormat, store.ErrFormat, keymgr.ErrNotBackup}},
 		{ErrNoSpace, []error{blockdev.ErrNoSpace, store.ErrNoSpace}},
 		{ErrReadOnly, []error{blockdev.ErrReadOnly, luks.ErrReadOnly, store.ErrReadOnly}},
-		{ErrInUse, []error{blockdev.ErrBusy, store.ErrLocked, luks.ErrChanged, keymgr.ErrStale}},
+		{ErrInUse, []error{
+			blockdev.ErrBusy, store.ErrLocked, luks.ErrChanged, keymgr.ErrStale, keymgr.ErrChanged,
+			keymgr.ErrKeyInUse, keymgr.ErrKeyPairInUse, keymgr.ErrProviderActive, keymgr.ErrKeyServerInUse, keymgr.ErrKeyServerAssigned,
+		}},
 		{ErrExists, []error{blockdev.ErrExist, keymgr.ErrExists}},
-		{ErrNotExist, []error{blockdev.ErrNotExist, luks.ErrNoKeyslot}},
+		{ErrNotExist, []error{blockdev.ErrNotExist, luks.ErrNoKeyslot, keymgr.ErrNoKeyServer, keymgr.ErrNoKeyProvider, keymgr.ErrNoKeyPair}},
 		{ErrLimit, []error{luks.ErrNoRoom, store.ErrTooLarge, keymgr.ErrTooLarge}},
-		{ErrInvalid, []error{blockdev.ErrURI, blockdev.ErrName, keymgr.ErrBadSealer, keymgr.ErrPermissions}},
-		{ErrState, []error{blockdev.ErrNotSupported}},
+		{ErrInvalid, []error{blockdev.ErrURI, blockdev.ErrName, keymgr.ErrBadSealer, keymgr.ErrPermissions, keymgr.ErrInvalid}},
+		{ErrState, []error{blockdev.ErrNotSupported, keymgr.ErrNoServers}},
 		{ErrClosed, []error{blockdev.ErrClosed, store.ErrClosed, keymgr.ErrClosed}},
 	}
 }

@@ -80,7 +80,13 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	bg, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = cancel
-	go c.background(bg)
+	var work sync.WaitGroup
+	work.Go(func() { c.background(bg) })
+	work.Go(func() { c.unlocking(bg) })
+	go func() {
+		work.Wait()
+		close(c.done)
+	}()
 	return c, nil
 }
 
@@ -184,7 +190,9 @@ func (c *Cluster) openKeys(ctx context.Context, rec *clusterRecord) (*keymgr.Man
 }
 
 func (c *Cluster) keyOptions(cluster string, s keymgr.Sealer) keymgr.Options {
-	return keymgr.Options{Cluster: cluster, Sealer: s, Rand: c.cfg.Rand, Now: c.now, Logger: c.log}
+	return keymgr.Options{
+		Cluster: cluster, Sealer: s, Rand: c.cfg.Rand, Now: c.now, Logger: c.log, Hooks: c.jobHooks(),
+	}
 }
 
 // Close flushes and closes every volume, then drives, keys and store. Front
@@ -374,13 +382,14 @@ func (c *Cluster) Info(context.Context) (Info, error) {
 }
 
 // Encryption tells how software encryption at rest stands.
-func (c *Cluster) Encryption(context.Context) (Encryption, error) {
+func (c *Cluster) Encryption(ctx context.Context) (Encryption, error) {
 	r, err := c.require()
 	if err != nil || !r.SoftwareEncryption {
 		return Encryption{}, err
 	}
 	m := c.keys.Master()
-	return Encryption{Enabled: true, Version: 1, Master: &m}, nil
+	handle, err := c.lastRekey(ctx)
+	return Encryption{Enabled: true, Version: 1, Master: &m, Locked: c.keys.Locked(), RekeyHandle: handle}, err
 }
 
 // Backup writes the whole store to w, sealed with the passphrase.

@@ -27,6 +27,8 @@ const (
 	faultSliceService    = "sliceServiceUnhealthy"
 	faultVolumesDegraded = "volumesDegraded"
 	faultVolumesOffline  = "volumesOffline"
+	faultKmipServer      = "kmipServerFault"
+	faultKmipCertificate = "kmipCertificateFault"
 	faultStoreUnwritable = "storeUnwritable" // ours
 	faultAuditDown       = "auditSinkDown"   // ours
 	faultAuditAltered    = "auditLogAltered" // ours
@@ -53,6 +55,19 @@ type FaultRule struct {
 // FaultRules is the table of all faults, in the order in which they are listed.
 func FaultRules() []FaultRule {
 	return []FaultRule{
+		{
+			Code: faultKmipServer, Severity: sevError, Type: aboutCluster,
+			Text: "Master key %s cannot be had from key provider %d, so volumes stay locked: %s.",
+			Recovery: "Check that the key servers are running and can be reached: TestKeyServerKmip and TestKeyProviderKmip name the step that fails. " +
+				"Check that root CA and client certificate are right and that the client certificate is for the present key pair. " +
+				"Look at the log of the key server, and that the key still exists there. " +
+				"It is tried again for ever; volumes unlock and the fault clears by itself.",
+		},
+		{
+			Code: faultKmipCertificate, Severity: sevWarning, Type: aboutCluster,
+			Text:     "The %s certificate of key server %d (%s) %s. %s.",
+			Recovery: "The new one should be valid for 30 days at least.",
+		},
 		{
 			Code: faultSliceService, Severity: sevWarning, Type: aboutService,
 			Text:     "The metadata service is not healthy: metadata drive %d (%s) is out of service, and the volumes with their header on it are offline.",
@@ -130,6 +145,7 @@ func idString(id int64) string { return strconv.FormatInt(id, 10) }
 func (c *Cluster) conditions(ctx context.Context) []condition {
 	out := c.driveConditions(ctx)
 	out = append(out, c.volumeConditions()...)
+	out = append(out, c.keyConditions(ctx)...)
 	down, damage := c.audit.state()
 	if down != nil {
 		out = append(out, condition{code: faultAuditDown, args: []any{down}})

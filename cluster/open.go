@@ -49,6 +49,9 @@ func (c *Cluster) track(r volumeRecord) *liveVolume {
 	return v
 }
 
+// errLocked is why a volume waits for a key server.
+var errLocked = fmt.Errorf("%w: it is at a key provider that cannot be used now, see the kmipServerFault", keymgr.ErrLocked)
+
 var errNotOpened = errors.New("not opened yet")
 
 // settle finishes or takes back changes that a crash cut short. What needs a
@@ -88,6 +91,9 @@ func (c *Cluster) openVolume(ctx context.Context, v *liveVolume) bool {
 		return true
 	}
 	s, err := c.openStack(ctx, &r)
+	if errors.Is(err, keymgr.ErrLocked) {
+		err = errLocked // the reason is the same for all volumes, and one fault
+	}
 	if err != nil {
 		if state := failState(err); v.fail(state, err) {
 			if state == VolumeLocked {
@@ -104,7 +110,7 @@ func (c *Cluster) openVolume(ctx context.Context, v *liveVolume) bool {
 
 // failState tells a volume whose key is the trouble from one whose disk is.
 func failState(err error) VolumeState {
-	for _, e := range []error{luks.ErrWrongKey, keymgr.ErrNotFound, keymgr.ErrIntegrity} {
+	for _, e := range []error{luks.ErrWrongKey, keymgr.ErrNotFound, keymgr.ErrIntegrity, keymgr.ErrLocked} {
 		if errors.Is(err, e) {
 			return VolumeLocked
 		}
@@ -251,7 +257,6 @@ func (c *Cluster) readHeader(ctx context.Context, hdr blockdev.Device, r *volume
 // background looks at the drives and faults every checkEvery, tries again
 // what failed, and purges deleted volumes whose time has come, until Close.
 func (c *Cluster) background(ctx context.Context) {
-	defer close(c.done)
 	t := time.NewTicker(checkEvery)
 	defer t.Stop()
 	wait, left := retryFirst, retryFirst

@@ -86,14 +86,16 @@ type volumeRecord struct {
 func (r *volumeRecord) live() bool { return r.Phase == phaseLive && r.Deleted.IsZero() }
 
 type asyncRecord struct {
-	Handle  int64          `json:"handle"`
-	Type    string         `json:"type"`
-	Created time.Time      `json:"created"`
-	Updated time.Time      `json:"updated"`
-	Done    bool           `json:"done"`
-	Result  map[string]any `json:"result,omitempty"`
-	ErrName string         `json:"errName,omitempty"`
-	ErrText string         `json:"errText,omitempty"`
+	Handle   int64          `json:"handle"`
+	Type     string         `json:"type"`
+	Created  time.Time      `json:"created"`
+	Updated  time.Time      `json:"updated"`
+	Done     bool           `json:"done"`
+	State    string         `json:"state,omitempty"`
+	Progress int            `json:"progress,omitempty"`
+	Result   map[string]any `json:"result,omitempty"`
+	ErrName  string         `json:"errName,omitempty"`
+	ErrText  string         `json:"errText,omitempty"`
 }
 
 func recordKey(prefix string, id int64) string { return fmt.Sprintf("%s%010d", prefix, id) }

@@ -211,7 +211,8 @@ type Async struct {
 	Result   map[string]any // when done and successful
 	ErrName  string         // when done and failed
 	ErrText  string
-	Progress int // percent while running
+	State    string // step while running, as Element names it; "" if it has none
+	Progress int    // percent
 }
 
 // Fault is a condition that an administrator should know of.
@@ -261,4 +262,9 @@ type Encryption struct {
 	Enabled bool
 	Version int
 	Master  *keymgr.MasterKey // nil unless enabled
+	Locked  error             // why the master key cannot be had now, nil when it is at hand
+
+	// RekeyHandle is the job of the current or latest rekey, 0 if there was
+	// none or its result was handed out.
+	RekeyHandle int64
 }
