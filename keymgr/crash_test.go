@@ -138,7 +138,7 @@ func (r *rekeyRig) wantWhole(t *testing.T, what string) {
 		}
 	}
 	for i, p := range r.p {
-		if n := r.k.servers[2*i].Keys.Count(); n != have[p] {
+		if n := r.held(i); n != have[p] {
 			t.Errorf("%s: provider %d has %d keys, the history %d", what, p, n, have[p])
 		}
 	}

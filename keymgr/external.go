@@ -19,6 +19,9 @@ type ProviderSource struct {
 
 // Create implements KeySource: a new AES-256 key, Active.
 func (s *ProviderSource) Create(ctx context.Context, spec Spec) (Ref, error) {
+	if err := ctx.Err(); err != nil {
+		return Ref{}, err
+	}
 	made, err := s.Client.Create(ctx, kmip.Object{Name: spec.Name, Group: s.Group})
 	if err != nil {
 		return Ref{}, fmt.Errorf("create master key: %w", err)

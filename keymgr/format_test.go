@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -200,103 +199,4 @@ func TestSecondImplementation(t *testing.T) {
 	if err != nil || string(plain[:binary.BigEndian.Uint16(r[16:])]) != goldenKey {
 		t.Errorf("wrap: %v", err)
 	}
-}
-
-// TestWholeRekeyIsOneUpdate rewraps the keys of 10,000 volumes under a new
-// master key in one transaction of 79 pages, checking each, as the rekey will.
-func TestWholeRekeyIsOneUpdate(t *testing.T) {
-	const volumes = 10000
-	bolt, err := store.OpenBolt(filepath.Join(t.TempDir(), "s.db"), store.BoltOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer bolt.Close()
-	from, to := testWrapper(t, 1), testWrapper(t, 2)
-	k, err := RandomSecret(from.rand, maxDataKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []page
-	for i := range volumes {
-		if i%pageRecords == 0 {
-			all = append(all, newPage(uint32(len(all)), from.master, from.generation))
-		}
-		w, err := from.wrap(uuid.New(), k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[len(all)-1] = all[len(all)-1].add(w)
-	}
-	total := 0
-	put := func(tx store.Tx, ps []page) error {
-		total = 0
-		for _, p := range ps {
-			total += len(p)
-			if err := tx.Put(pageKey(p.number()), p); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := bolt.Update(t.Context(), func(tx store.Tx) error { return put(tx, all) }); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	err = bolt.Update(t.Context(), func(tx store.Tx) error {
-		var next []page
-		err := pages(tx, func(p page) error {
-			q, err := rewrap(from, to, p)
-			next = append(next, q)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return put(tx, next)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	took := time.Since(start)
-	t.Logf("%d volumes, %d pages, %d bytes: %v", volumes, len(all), total, took)
-	if len(all) != 79 || total > 3<<19 {
-		t.Errorf("%d pages of %d bytes do not fit a transaction of etcd", len(all), total)
-	}
-	if took > 15*time.Second {
-		t.Errorf("rekey of %d volumes took %v", volumes, took)
-	}
-}
-
-func testWrapper(t *testing.T, generation uint64) *wrapper {
-	o := Options{Cluster: goldenCluster, Sealer: sealer{&passSealer{}}}
-	if err := o.fill(); err != nil {
-		t.Fatal(err)
-	}
-	k, err := RandomSecret(o.Rand, keyBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &wrapper{cluster: uuid.MustParse(goldenCluster), master: uuid.New(), generation: generation, key: k, rand: o.Rand}
-}
-
-func rewrap(from, to *wrapper, p page) (page, error) {
-	q := newPage(p.number(), to.master, to.generation)
-	for i := range p.count() {
-		k, err := from.unwrap(p.rec(i))
-		if err != nil {
-			return nil, err
-		}
-		w, err := to.wrap(p.rec(i).volume(), k)
-		if err != nil {
-			return nil, err
-		}
-		back, err := to.unwrap(w)
-		if err != nil || !back.Equal(k) {
-			return nil, fmt.Errorf("wrap does not open again: %w", err)
-		}
-		back.Destroy()
-		k.Destroy()
-		q = q.add(w)
-	}
-	return q, nil
 }

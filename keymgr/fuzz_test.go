@@ -140,3 +140,29 @@ func FuzzBackup(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRecords parses the JSON records of key servers, providers, key pair and
+// job; what passes is checked and shown without a panic.
+func FuzzRecords(f *testing.F) {
+	f.Add([]byte(`{"version":1,"id":1,"name":"n","hostnames":["h"],"port":5696,"caCertificate":"c","clientCertificate":"c"}`))
+	f.Add([]byte(`{"version":1,"id":1,"name":"n","created":"2026-01-02T03:04:05Z"}`))
+	f.Add([]byte(`{"version":1,"created":"2026-01-02T03:04:05Z","request":"-----BEGIN","sealed":"TFBTQg=="}`))
+	f.Add([]byte(`{"version":1,"handle":1,"old":"o","new":"n","started":"2026-01-02T03:04:05Z","halted":"why"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st := newStore(t)
+		keys := []string{idKey(prefixServers, 1), idKey(prefixProviders, 1), keyTrust, keyJob}
+		for _, key := range keys {
+			storetest.Put(t, st, key, string(b))
+		}
+		if _, err := Check(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+		m := &Manager{st: st}
+		if all, err := m.KeyServers(t.Context()); err == nil && (len(all) != 1 || all[0].ID != 1) {
+			t.Fatalf("key servers %+v", all)
+		}
+		if all, err := m.KeyProviders(t.Context()); err == nil && (len(all) != 1 || all[0].ID != 1) {
+			t.Fatalf("key providers %+v", all)
+		}
+	})
+}

@@ -106,7 +106,8 @@ type rekeyRig struct {
 	k     *kms
 	jobs  *jobs
 	m     *keymgr.Manager
-	p     [2]int64 // providers
+	p     [2]int64        // providers
+	held  func(i int) int // how many keys a provider has
 	model map[string]string
 }
 
@@ -118,17 +119,25 @@ func newRekeyRig(t testing.TB, volumes int) *rekeyRig {
 		r.k.add(keys)
 		r.k.add(keys)
 	}
-	r.kmip, r.hooks, r.timing = r.k.adjust, r.jobs.hooks(), quick
+	r.kmip = r.k.adjust
+	r.held = func(i int) int { return r.k.servers[2*i].Keys.Count() }
+	r.begin(volumes)
+	for i := range r.p {
+		r.p[i], _ = r.k.join(r.m, 2*i+1, 2*i+2)
+	}
+	return r
+}
+
+// begin makes the cluster.
+func (r *rekeyRig) begin(volumes int) {
+	r.t.Helper()
+	r.hooks, r.timing = r.jobs.hooks(), quick
 	r.m = r.create()
 	for range volumes {
 		v := uuid.NewString()
 		r.model[v] = strings.Repeat(v, 2)[:64]
 	}
 	r.putAll(r.m, r.model)
-	for i := range r.p {
-		r.p[i], _ = r.k.join(r.m, 2*i+1, 2*i+2)
-	}
-	return r
 }
 
 // putAll adds many keys in few transactions.

@@ -15,6 +15,7 @@ import (
 
 	"lockplate/keymgr"
 	"lockplate/keymgr/keymgrtest"
+	"lockplate/keymgr/kmip"
 	"lockplate/store/storetest"
 )
 
@@ -27,6 +28,21 @@ func TestInternalSource(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestProviderSource(t *testing.T) {
+	keymgrtest.TestSource(t, func(t *testing.T) func() keymgr.KeySource {
+		k := newKMS(t, 1)
+		cert := k.raw(t)
+		return func() keymgr.KeySource {
+			c, err := kmip.New(kmip.Config{Addresses: []string{k.servers[0].Address}, CACertificates: k.ca.PEM(), Certificate: cert})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			return &keymgr.ProviderSource{Client: c, Group: "lockplate/test"}
+		}
+	})
 }
 
 func (r *rig) source() *keymgr.InternalSource {
