@@ -22,6 +22,7 @@ import (
 
 	"lockplate/api/wire"
 	"lockplate/cluster"
+	"lockplate/keymgr"
 )
 
 // Backend is what the API manages. All methods may be called concurrently.
@@ -57,6 +58,27 @@ type Backend interface {
 	Asyncs(context.Context) ([]cluster.Async, error)
 	Backup(ctx context.Context, w io.Writer, passphrase []byte) error
 	CheckStore(context.Context) ([]string, error)
+
+	CreateKeyPair(context.Context, keymgr.Subject) error
+	SigningRequest(context.Context) (pem string, err error)
+	CreateKeyServer(context.Context, keymgr.KeyServer) (keymgr.KeyServer, error)
+	ModifyKeyServer(ctx context.Context, id int64, c keymgr.KeyServerChange) (keymgr.KeyServer, error)
+	DeleteKeyServer(ctx context.Context, id int64) error
+	KeyServer(ctx context.Context, id int64) (keymgr.KeyServer, error)
+	KeyServers(context.Context) ([]keymgr.KeyServer, error)
+	TestKeyServer(ctx context.Context, id int64) error
+	CreateKeyProvider(ctx context.Context, name string) (keymgr.KeyProvider, error)
+	DeleteKeyProvider(ctx context.Context, id int64) error
+	KeyProvider(ctx context.Context, id int64) (keymgr.KeyProvider, error)
+	KeyProviders(context.Context) ([]keymgr.KeyProvider, error)
+	TestKeyProvider(ctx context.Context, id int64) error
+	AddServerToProvider(ctx context.Context, provider, server int64) error
+	RemoveServerFromProvider(ctx context.Context, server int64) error
+	Rekey(context.Context, keymgr.RekeyTarget) (handle int64, err error)
+	MasterKeys(context.Context) ([]keymgr.MasterKey, error)
+	DestroyKey(ctx context.Context, id string) error
+
+	Audit(context.Context, cluster.AuditEntry) error
 
 	AddUser(ctx context.Context, name string, password []byte, roles []cluster.Role, attrs map[string]any) (cluster.User, error)
 	Users(context.Context) ([]cluster.User, error)

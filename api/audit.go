@@ -4,19 +4,22 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"lockplate/api/wire"
+	"lockplate/cluster"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// audited names the parameters that may be logged. No other is: a list of
+// logged names the parameters that may be logged. No other is: a list of
 // what to hide would miss the next secret.
-func audited() []string {
+func logged() []string {
 	return []string{
 		"name", "username", "volumeID", "driveID", "clusterAdminID", "asyncHandle",
-		"slot", "drives", "access", "totalSize", "image",
+		"slot", "drives", "access", "totalSize", "image", "faultTypes", "keyID", "keyManagementType",
+		"keyServerID", "keyProviderID", "keyProviderName", "kmipKeyServerName", "kmipKeyServerHostnames",
 	}
 }
 
@@ -34,11 +37,63 @@ func (s *Server) audit(ctx context.Context, method string, who identity, c *call
 		return
 	}
 	var params []any
-	for _, name := range audited() {
+	for _, name := range logged() {
 		if v, ok := c.params[name]; ok {
 			params = append(params, slog.String(name, clip(string(v))))
 		}
 	}
 	s.log.LogAttrs(ctx, level, "api call", slog.String("method", method), slog.String("user", clip(who.name)),
 		slog.String("from", who.from), slog.String("code", code), slog.Duration("took", took), slog.Group("params", params...))
+}
+
+// entry is what the audit log gets to know of an administrative call.
+func (c *call) entry(method string, who identity, outcome string) cluster.AuditEntry {
+	e := cluster.AuditEntry{
+		Kind: cluster.AuditAdmin, Actor: who.name, From: who.from, Action: method, Outcome: outcome, Detail: map[string]string{},
+	}
+	if who.setup {
+		e.Actor = "root"
+	}
+	for _, name := range logged() {
+		v, ok := c.params[name]
+		if !ok {
+			continue
+		}
+		e.Detail[name] = clip(string(v))
+		if e.Object == "" && strings.HasSuffix(name, "ID") {
+			e.Object = name + " " + clip(string(v))
+		}
+	}
+	return e
+}
+
+// audited runs an administrative call between two records of the audit log.
+// What cannot be recorded is not begun.
+func (s *Server) audited(ctx context.Context, m *method, who identity, c *call) (any, []string, error) {
+	if m.access != adminOnly {
+		return m.run(ctx, who, c)
+	}
+	if err := s.cluster.Audit(ctx, c.entry(m.name, who, cluster.AuditBegun)); err != nil {
+		return nil, nil, err
+	}
+	end := c.entry(m.name, who, cluster.AuditFailed) // before the parameters are wiped
+	defer func() {
+		if err := s.cluster.Audit(context.WithoutCancel(ctx), end); err != nil {
+			s.log.Error("end of a call is not in the audit log", "method", m.name, "err", err)
+		}
+	}()
+	v, unused, err := m.run(cluster.WithActor(ctx, who.name, who.from), who, c)
+	if err == nil {
+		end.Outcome = cluster.AuditOK
+	} else {
+		end.Detail["error"] = wireError(err).Name
+	}
+	return v, unused, err
+}
+
+// denied records a call that the caller's role does not allow.
+func (s *Server) denied(ctx context.Context, method string, who identity, c *call) {
+	if err := s.cluster.Audit(ctx, c.entry(method, who, cluster.AuditDenied)); err != nil {
+		s.log.Error("a denied call is not in the audit log", "method", method, "err", err)
+	}
 }

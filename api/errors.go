@@ -27,7 +27,7 @@ func causeName(cause error) string {
 		return wire.ErrExceededLimit
 	case cluster.ErrInvalid:
 		return wire.ErrInvalidParameter
-	case cluster.ErrState:
+	case cluster.ErrState, cluster.ErrAudit:
 		return wire.ErrNotPermitted
 	case cluster.ErrNoSpace:
 		return wire.ErrNoSpace
@@ -81,6 +81,9 @@ func wireError(err error) *wire.Error {
 	}
 	if e := (*cluster.InvalidError)(nil); errors.As(err, &e) {
 		return fail(wire.ErrInvalidParameter, "%v", err)
+	}
+	if name := keyName(err); name != "" {
+		return fail(name, "%v%s", err, keyAdvice(name))
 	}
 	if name := causeName(cluster.Cause(err)); name != "" {
 		return fail(name, "%v", err)

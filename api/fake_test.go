@@ -35,6 +35,9 @@ type fake struct {
 	users   map[string]cluster.User
 	async   cluster.Async
 	filter  cluster.EventFilter // of Events
+	entries []cluster.AuditEntry
+	noAudit error
+	plain   bool // made without encryption
 	panics  bool
 }
 
@@ -79,7 +82,10 @@ func (f *fake) Info(context.Context) (cluster.Info, error) {
 }
 
 func (f *fake) Encryption(context.Context) (cluster.Encryption, error) {
-	return cluster.Encryption{Enabled: true, Version: 1, Master: &keymgr.MasterKey{
+	if f.plain {
+		return cluster.Encryption{}, nil
+	}
+	return cluster.Encryption{Enabled: true, Version: 1, RekeyHandle: 5, Master: &keymgr.MasterKey{
 		ID: someUUID, Type: keymgr.Internal, Created: day, Sealed: false, Sealer: "file", Warning: "beside the data",
 	}}, f.err
 }
@@ -225,6 +231,88 @@ func (f *fake) Backup(_ context.Context, w io.Writer, _ []byte) error {
 }
 
 func (f *fake) CheckStore(context.Context) ([]string, error) { return nil, f.err }
+
+func (f *fake) CreateKeyPair(_ context.Context, s keymgr.Subject) error { return f.note(s) }
+
+func (f *fake) SigningRequest(context.Context) (string, error) {
+	return "-----BEGIN CERTIFICATE REQUEST-----\n", f.err
+}
+
+func keyServer(id, provider int64) keymgr.KeyServer {
+	return keymgr.KeyServer{
+		ID: id, ProviderID: provider, Active: provider == 1, Name: "eks", Hostnames: []string{"eks.example.org"}, Port: 5696,
+		CACertificate: "ca", ClientCertificate: "cert",
+	}
+}
+
+func (f *fake) CreateKeyServer(_ context.Context, k keymgr.KeyServer) (keymgr.KeyServer, error) {
+	return keyServer(4, 0), f.note(k)
+}
+
+func (f *fake) ModifyKeyServer(_ context.Context, id int64, c keymgr.KeyServerChange) (keymgr.KeyServer, error) {
+	return keyServer(id, 1), f.note(c)
+}
+
+func (f *fake) DeleteKeyServer(_ context.Context, id int64) error { return f.note(id) }
+
+func (f *fake) KeyServer(_ context.Context, id int64) (keymgr.KeyServer, error) {
+	return keyServer(id, 1), f.err
+}
+
+func (f *fake) KeyServers(context.Context) ([]keymgr.KeyServer, error) {
+	return []keymgr.KeyServer{keyServer(1, 1), keyServer(2, 2), keyServer(3, 0)}, f.err
+}
+
+func (f *fake) TestKeyServer(_ context.Context, id int64) error { return f.note(id) }
+
+func keyProvider(id int64, servers ...int64) keymgr.KeyProvider {
+	return keymgr.KeyProvider{ID: id, Name: "vault", Active: id == 1, ServerIDs: servers, Capabilities: "KMIP"}
+}
+
+func (f *fake) CreateKeyProvider(_ context.Context, name string) (keymgr.KeyProvider, error) {
+	return keyProvider(3), f.note(name)
+}
+
+func (f *fake) DeleteKeyProvider(_ context.Context, id int64) error { return f.note(id) }
+
+func (f *fake) KeyProvider(_ context.Context, id int64) (keymgr.KeyProvider, error) {
+	return keyProvider(id, 1), f.err
+}
+
+func (f *fake) KeyProviders(context.Context) ([]keymgr.KeyProvider, error) {
+	return []keymgr.KeyProvider{keyProvider(1, 1), keyProvider(2, 2), keyProvider(3)}, f.err
+}
+
+func (f *fake) TestKeyProvider(_ context.Context, id int64) error { return f.note(id) }
+
+func (f *fake) AddServerToProvider(_ context.Context, provider, server int64) error {
+	return f.note([]int64{provider, server})
+}
+
+func (f *fake) RemoveServerFromProvider(_ context.Context, server int64) error { return f.note(server) }
+
+func (f *fake) Rekey(_ context.Context, t keymgr.RekeyTarget) (int64, error) { return 5, f.note(t) }
+
+func (f *fake) MasterKeys(context.Context) ([]keymgr.MasterKey, error) {
+	return []keymgr.MasterKey{
+		{ID: someUUID, Type: keymgr.Internal, Created: day, State: keymgr.StateDecommissioned, Destroyed: day.Add(time.Hour)},
+		{ID: someUUID, Type: keymgr.Internal, Created: day, State: keymgr.StateDecommissioned},
+		{ID: someUUID, Type: keymgr.External, ProviderID: 1, Created: day, State: keymgr.StateCurrent},
+	}, f.err
+}
+
+func (f *fake) DestroyKey(_ context.Context, id string) error { return f.note(id) }
+
+// Audit keeps what it is told, unless it is to fail.
+func (f *fake) Audit(_ context.Context, e cluster.AuditEntry) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noAudit != nil {
+		return f.noAudit
+	}
+	f.entries = append(f.entries, e)
+	return nil
+}
 
 func (f *fake) AddUser(_ context.Context, name string, _ []byte, roles []cluster.Role, _ map[string]any) (cluster.User, error) {
 	return cluster.User{ID: 3, Name: name, Roles: roles}, f.note(roles)

@@ -97,6 +97,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, who identity) {
 		if m, reply.Error = s.lookup(&c, who); m != nil {
 			name = m.name
 		}
+		if m != nil && reply.Error != nil {
+			s.denied(r.Context(), name, who, &c)
+		}
 		if reply.Error == nil {
 			reply.Result, reply.UnusedParameters, reply.Error = s.run(r.Context(), m, who, &c)
 		}
@@ -164,7 +167,7 @@ func (s *Server) run(ctx context.Context, m *method, who identity, c *call) (res
 			res, unused, bad = nil, nil, fail(wire.ErrInternal, "%s: internal error, see the log", m.name)
 		}
 	}()
-	v, unused, err := m.run(ctx, who, c)
+	v, unused, err := s.audited(ctx, m, who, c)
 	if err != nil {
 		return nil, unused, wireError(err)
 	}

@@ -138,6 +138,9 @@ func asyncShape(a cluster.Async) wire.GetAsyncResultResult {
 	switch {
 	case !a.Done:
 		out.Details = map[string]any{"percentComplete": a.Progress}
+		if a.State != "" {
+			out.Details["state"] = a.State
+		}
 		return out
 	case a.ErrName != "":
 		out.Error = &wire.AsyncError{Name: a.ErrName, Message: a.ErrText}
@@ -161,6 +164,9 @@ func asyncHandleShape(a cluster.Async) wire.AsyncHandle {
 // differ on the name.
 func encryptionShape(e cluster.Encryption) wire.GetSoftwareEncryptionAtRestInfoResult {
 	out := wire.GetSoftwareEncryptionAtRestInfoResult{State: onOff(e.Enabled), Status: onOff(e.Enabled), Version: e.Version}
+	if e.RekeyHandle != 0 {
+		out.RekeyAsyncResultID = &e.RekeyHandle
+	}
 	m := e.Master
 	if m == nil {
 		return out
@@ -172,6 +178,9 @@ func encryptionShape(e cluster.Encryption) wire.GetSoftwareEncryptionAtRestInfoR
 		out.MasterKeyInfo.KeyProviderID = &m.ProviderID
 	}
 	out.Lockplate = &wire.KeyProtection{Sealed: m.Sealed, Sealer: m.Sealer, Warning: m.Warning}
+	if e.Locked != nil {
+		out.Lockplate.Locked = e.Locked.Error()
+	}
 	return out
 }
 

@@ -139,11 +139,13 @@ type EncryptionKeyInfo struct {
 	KeyProviderID     *int64 `json:"keyProviderID,omitempty"`
 }
 
-// KeyProtection tells how an internal master key is protected (extension).
+// KeyProtection tells how an internal master key is protected, and whether the
+// key is at hand (extension).
 type KeyProtection struct {
 	Sealed  bool   `json:"sealed"` // by something not kept beside the data
 	Sealer  string `json:"sealer,omitempty"`
 	Warning string `json:"warning,omitempty"` // why Sealed is false
+	Locked  string `json:"locked,omitempty"`  // why the key cannot be had now
 }
 
 // ListClusterFaultsParams selects faults.

@@ -3,36 +3,50 @@ package wire
 // Names of errors. The first group is Element's, the second is ours, where no
 // source tells Element's; once shipped a name stays.
 const (
-	ErrUnknownMethod     = "xUnknownAPIMethod"
-	ErrMissingParameter  = "xMissingParameter"
-	ErrInvalidParameter  = "xInvalidParameter"
-	ErrParameterType     = "xInvalidParameterType"
-	ErrUnrecognizedEnum  = "xUnrecognizedEnumString"
-	ErrExceededLimit     = "xExceededLimit"
-	ErrPermissionDenied  = "xPermissionDenied"
-	ErrNotPermitted      = "xAPINotPermitted" // not possible on this system, or not now
-	ErrRetry             = "xDBConnectionLoss"
-	ErrAsyncNotFound     = "xAsyncHandleDoesNotExist"
-	ErrVolumeNotFound    = "xVolumeIDDoesNotExist"
-	ErrAccountNotFound   = "xAccountIDDoesNotExist"
-	ErrUnknownAccount    = "xUnknownAccount" // by its name
-	ErrDriveNotFound     = "xDriveIDDoesNotExist"
-	ErrClusterExists     = "xClusterAlreadyCreated"
-	ErrClusterAdminGone  = "xClusterAdminIDDoesNotExist"
-	ErrJSONParse         = "xJSONParseError"
-	ErrNoCluster         = "xClusterDoesNotExist"
-	ErrKeyslotNotFound   = "xKeyslotDoesNotExist"
-	ErrNotFound          = "xDoesNotExist" // any other thing
-	ErrInUse             = "xInUse"
-	ErrAlreadyExists     = "xAlreadyExists"
-	ErrNoSpace           = "xNoSpace"
-	ErrReadOnly          = "xReadOnly"
-	ErrWrongPassphrase   = "xWrongPassphrase"
-	ErrWrongKey          = "xWrongKey"          // the key does not belong to this data
-	ErrKeyUnavailable    = "xKeyUnavailable"    // the key cannot be had now
-	ErrIntegrity         = "xIntegrityFailure"  // damaged or truncated data
-	ErrUnsupportedFormat = "xUnsupportedFormat" // a container or record we cannot use
-	ErrInternal          = "xInternalError"     // anything else; the message says what
+	ErrUnknownMethod       = "xUnknownAPIMethod"
+	ErrMissingParameter    = "xMissingParameter"
+	ErrInvalidParameter    = "xInvalidParameter"
+	ErrParameterType       = "xInvalidParameterType"
+	ErrUnrecognizedEnum    = "xUnrecognizedEnumString"
+	ErrExceededLimit       = "xExceededLimit"
+	ErrPermissionDenied    = "xPermissionDenied"
+	ErrNotPermitted        = "xAPINotPermitted" // not possible on this system, or not now
+	ErrRetry               = "xDBConnectionLoss"
+	ErrAsyncNotFound       = "xAsyncHandleDoesNotExist"
+	ErrVolumeNotFound      = "xVolumeIDDoesNotExist"
+	ErrAccountNotFound     = "xAccountIDDoesNotExist"
+	ErrUnknownAccount      = "xUnknownAccount" // by its name
+	ErrDriveNotFound       = "xDriveIDDoesNotExist"
+	ErrClusterExists       = "xClusterAlreadyCreated"
+	ErrClusterAdminGone    = "xClusterAdminIDDoesNotExist"
+	ErrJSONParse           = "xJSONParseError"
+	ErrNoCluster           = "xClusterDoesNotExist"
+	ErrKeyslotNotFound     = "xKeyslotDoesNotExist"
+	ErrNotFound            = "xDoesNotExist" // any other thing
+	ErrInUse               = "xInUse"
+	ErrAlreadyExists       = "xAlreadyExists"
+	ErrNoSpace             = "xNoSpace"
+	ErrReadOnly            = "xReadOnly"
+	ErrWrongPassphrase     = "xWrongPassphrase"
+	ErrWrongKey            = "xWrongKey"          // the key does not belong to this data
+	ErrKeyUnavailable      = "xKeyUnavailable"    // the key cannot be had now
+	ErrIntegrity           = "xIntegrityFailure"  // damaged or truncated data
+	ErrUnsupportedFormat   = "xUnsupportedFormat" // a container or record we cannot use
+	ErrKeyServerNotFound   = "xKeyServerDoesNotExist"
+	ErrKeyProviderNotFound = "xKeyProviderDoesNotExist"
+	ErrKeyPairNotFound     = "xKeyPairDoesNotExist"
+	ErrMasterKeyNotFound   = "xMasterKeyDoesNotExist"
+	ErrKeyProviderActive   = "xKeyProviderIsActive"
+	ErrKeyServerInUse      = "xKeyServerInUse"
+	ErrKeyPairInUse        = "xKeyPairInUse"
+	ErrKmipConnection      = "xKmipConnectionFailure"     // the way to the key server
+	ErrKmipAuthentication  = "xKmipAuthenticationFailure" // trust, one way or the other
+	ErrKmipServer          = "xKmipServerError"           // what the key server says or does
+	ErrKmipKeyNotFound     = "xKmipKeyNotFound"
+	ErrKmipKeyConflict     = "xKmipKeyConflict"
+	ErrRekeyInProgress     = "xRekeyInProgress"
+	ErrNotEncrypted        = "xSoftwareEncryptionDisabled"
+	ErrInternal            = "xInternalError" // anything else; the message says what
 )
 
 // ErrorNames lists every name above: the whole set that an answer may carry.
@@ -44,7 +58,11 @@ func ErrorNames() []string {
 		ErrDriveNotFound, ErrClusterExists, ErrClusterAdminGone, ErrJSONParse,
 		ErrNoCluster, ErrKeyslotNotFound, ErrNotFound, ErrInUse, ErrAlreadyExists,
 		ErrNoSpace, ErrReadOnly, ErrWrongPassphrase, ErrWrongKey, ErrKeyUnavailable,
-		ErrIntegrity, ErrUnsupportedFormat, ErrInternal,
+		ErrIntegrity, ErrUnsupportedFormat, ErrKeyServerNotFound, ErrKeyProviderNotFound,
+		ErrKeyPairNotFound, ErrMasterKeyNotFound, ErrKeyProviderActive, ErrKeyServerInUse,
+		ErrKeyPairInUse, ErrKmipConnection, ErrKmipAuthentication, ErrKmipServer,
+		ErrKmipKeyNotFound, ErrKmipKeyConflict, ErrRekeyInProgress, ErrNotEncrypted,
+		ErrInternal,
 	}
 }
 
@@ -97,6 +115,22 @@ const (
 	MethodGetAccountByName     = "GetAccountByName"
 	MethodListEvents           = "ListEvents"
 	MethodClearFaults          = "ClearClusterFaults"
+	MethodCreateKeyPair        = "CreatePublicPrivateKeyPair"
+	MethodGetSignRequest       = "GetClientCertificateSignRequest"
+	MethodCreateKeyServer      = "CreateKeyServerKmip"
+	MethodModifyKeyServer      = "ModifyKeyServerKmip"
+	MethodDeleteKeyServer      = "DeleteKeyServerKmip"
+	MethodGetKeyServer         = "GetKeyServerKmip"
+	MethodListKeyServers       = "ListKeyServersKmip"
+	MethodTestKeyServer        = "TestKeyServerKmip"
+	MethodCreateKeyProvider    = "CreateKeyProviderKmip"
+	MethodDeleteKeyProvider    = "DeleteKeyProviderKmip"
+	MethodGetKeyProvider       = "GetKeyProviderKmip"
+	MethodListKeyProviders     = "ListKeyProvidersKmip"
+	MethodTestKeyProvider      = "TestKeyProviderKmip"
+	MethodAddServerToProvider  = "AddKeyServerToProviderKmip"
+	MethodRemoveServer         = "RemoveKeyServerFromProviderKmip"
+	MethodRekey                = "RekeySoftwareEncryptionAtRestMasterKey"
 
 	MethodAdoptVolume       = "AdoptVolume"
 	MethodAddRecoveryKey    = "AddVolumeRecoveryKey"
@@ -106,4 +140,6 @@ const (
 	MethodCheckStore        = "CheckStore"
 	MethodGetGatewayInfo    = "GetGatewayInfo"
 	MethodForgetDrive       = "ForgetDrive"
+	MethodListMasterKeys    = "ListMasterKeys"
+	MethodDestroyMasterKey  = "DestroyMasterKey"
 )

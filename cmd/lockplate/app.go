@@ -90,7 +90,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.serveCommand(), a.initCommand(), a.demoCommand(), a.statusCommand(),
 		a.driveCommand(), a.volumeCommand(), a.keyCommand(), a.userCommand(),
-		a.faultCommand(), a.eventCommand(), a.jobCommand(),
+		a.kmipCommand(), a.faultCommand(), a.eventCommand(), a.jobCommand(), a.auditCommand(),
 		a.storeCommand(), a.backupCommand(), a.restoreCommand(), a.apiCommand(),
 		a.versionCommand(), a.manCommand(), a.exitCodesTopic(),
 	)

@@ -29,20 +29,24 @@ func apiName(err error) string {
 func apiCode(name string) int {
 	switch name {
 	case wire.ErrVolumeNotFound, wire.ErrDriveNotFound, wire.ErrAccountNotFound, wire.ErrUnknownAccount, wire.ErrAsyncNotFound,
-		wire.ErrClusterAdminGone, wire.ErrKeyslotNotFound, wire.ErrNotFound, wire.ErrNoCluster:
+		wire.ErrClusterAdminGone, wire.ErrKeyslotNotFound, wire.ErrNotFound, wire.ErrNoCluster,
+		wire.ErrKeyServerNotFound, wire.ErrKeyProviderNotFound, wire.ErrKeyPairNotFound, wire.ErrMasterKeyNotFound:
 		return exitNotFound
 	case wire.ErrUnknownMethod, wire.ErrMissingParameter, wire.ErrInvalidParameter, wire.ErrParameterType,
 		wire.ErrUnrecognizedEnum, wire.ErrExceededLimit, wire.ErrJSONParse:
 		return exitUsage
-	case wire.ErrWrongKey, wire.ErrKeyUnavailable:
+	case wire.ErrWrongKey, wire.ErrKeyUnavailable, wire.ErrKmipKeyNotFound, wire.ErrKmipKeyConflict:
 		return exitLocked
-	case wire.ErrPermissionDenied, wire.ErrWrongPassphrase:
+	case wire.ErrKmipConnection, wire.ErrKmipServer:
+		return exitUnreachable
+	case wire.ErrPermissionDenied, wire.ErrWrongPassphrase, wire.ErrKmipAuthentication:
 		return exitDenied
 	case wire.ErrIntegrity:
 		return exitIntegrity
-	case wire.ErrInUse, wire.ErrRetry:
+	case wire.ErrInUse, wire.ErrRetry, wire.ErrRekeyInProgress:
 		return exitBusy
-	case wire.ErrClusterExists, wire.ErrAlreadyExists, wire.ErrNotPermitted:
+	case wire.ErrClusterExists, wire.ErrAlreadyExists, wire.ErrNotPermitted, wire.ErrNotEncrypted,
+		wire.ErrKeyProviderActive, wire.ErrKeyServerInUse, wire.ErrKeyPairInUse:
 		return exitConflict
 	case wire.ErrNoSpace:
 		return exitNoSpace

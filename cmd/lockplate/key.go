@@ -12,7 +12,7 @@ import (
 // keyCommand groups the commands about the master key.
 func (a *app) keyCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "key", Short: "The master key that wraps the keys of all volumes"})
-	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand())
+	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand(), a.keyRekeyCommand(), a.keyDestroyCommand())
 	return c
 }
 
@@ -42,6 +42,7 @@ func keyStatusText(w io.Writer, r wire.GetSoftwareEncryptionAtRestInfoResult) {
 		"created", k.KeyCreatedTime,
 		"sealer", p.Sealer,
 		"sealed", sealed,
+		"locked", p.Locked,
 	)
 	if p.Warning != "" {
 		fmt.Fprintf(w, "warning: %s\n", p.Warning)

@@ -8,31 +8,25 @@ import (
 	"lockplate/api/wire"
 )
 
-// keyHistory lists master keys, newest first. So far a cluster keeps the one
-// it was made with, which is therefore all of its history.
-type keyHistory struct {
-	Keys []wire.EncryptionKeyInfo `json:"keys"`
-}
-
-// keyHistoryCommand lists what GetSoftwareEncryptionAtRestInfo tells.
+// keyHistoryCommand is ListMasterKeys.
 func (a *app) keyHistoryCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "List the master keys, newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := call[wire.GetSoftwareEncryptionAtRestInfoResult](c.Context(), a, wire.MethodGetSoftwareEncrypt, wire.Empty{})
+			r, err := call[wire.ListMasterKeysResult](c.Context(), a, wire.MethodListMasterKeys, wire.Empty{})
 			if err != nil {
 				return err
 			}
-			h := keyHistory{Keys: []wire.EncryptionKeyInfo{}}
-			if k := r.Value.MasterKeyInfo; k != nil {
-				h.Keys = append(h.Keys, *k)
-			}
-			return a.show(h, func(w io.Writer) {
+			return a.show(r.Raw, func(w io.Writer) {
 				rows := [][]string{}
-				for _, k := range h.Keys {
-					rows = append(rows, []string{k.KeyID, k.KeyManagementType, k.KeyCreatedTime, "current"})
+				for _, k := range r.Value.MasterKeys {
+					provider := ""
+					if k.KeyProviderID != nil {
+						provider = id(*k.KeyProviderID)
+					}
+					rows = append(rows, []string{k.KeyID, k.KeyManagementType, provider, k.KeyCreatedTime, k.State})
 				}
-				table(w, "KEY MANAGEMENT CREATED STATE", rows)
+				table(w, "KEY MANAGEMENT PROVIDER CREATED STATE", rows)
 			})
 		},
 	}

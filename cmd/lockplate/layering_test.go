@@ -188,7 +188,7 @@ func TestBannedPackagesAreNotLinked(t *testing.T) {
 // the API.
 func TestCommandsSpeakThroughTheAPI(t *testing.T) {
 	inProcess := []string{
-		"daemon.go", "demo.go", "errors.go", "init.go", "listen.go", "metrics.go", "nbdtls.go",
+		"audit.go", "daemon.go", "demo.go", "errors.go", "init.go", "listen.go", "metrics.go", "nbdtls.go",
 		"restore.go", "sealer.go", "serve.go", "store.go", "version.go", "connect.go",
 	}
 	allowed := []string{"lockplate/api/client", "lockplate/api/wire"}

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 //	finish NAME                 end it with SIGTERM and want exit code 0
 //	hangup NAME                 send SIGHUP
 //	get CODE URL                GET over HTTP; the body is the standard output
+//	keyserver start DIR         start PyKMIP with its keys in DIR; DIR is then also a variable with its port
+//	keyserver stop DIR          end it
+//	keyserver sign DIR CSR OUT  have its authority sign a request
 //
 // and the condition [lacks:PROGRAM]. start sets a variable for each kind of listener it is told of: nbd, api,
 // metrics hold HOST:PORT of the last TCP one.
@@ -45,7 +48,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "start": cmdStart, "finish": cmdFinish, "hangup": cmdHangup, "get": cmdGet,
+			"keyserver": cmdKeyserver,
+			"exits":     cmdExits, "start": cmdStart, "finish": cmdFinish, "hangup": cmdHangup, "get": cmdGet,
 		},
 		Condition: lacks,
 	})
@@ -169,6 +173,9 @@ func lacks(cond string) (bool, error) {
 		return false, fmt.Errorf("no such condition: %s", cond)
 	}
 	_, err := exec.LookPath(name)
+	if name == "pykmip" {
+		err = exec.Command("/usr/bin/python3", "-c", "import kmip").Run()
+	}
 	if err != nil && os.Getenv("LOCKPLATE_REQUIRE_ALL") == "1" {
 		return false, fmt.Errorf("needs %s, and LOCKPLATE_REQUIRE_ALL=1 lets nothing be skipped", name)
 	}

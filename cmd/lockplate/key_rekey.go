@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"lockplate/api/wire"
+)
+
+// keyRekeyCommand is RekeySoftwareEncryptionAtRestMasterKey.
+func (a *app) keyRekeyCommand() *cobra.Command {
+	var internal, wait bool
+	var provider int64
+	c := &cobra.Command{
+		Use: "rekey", Short: "Replace the master key, or move it to or from a key server", Args: cobra.NoArgs,
+		Long: `Replace the master key by a new one, made where the present one was, with
+--provider at the servers of that key provider, with --internal in the cluster.
+Volumes are served throughout: their data is not encrypted anew, only the keys
+of the volumes are wrapped with the new master key. Then an old key of the
+cluster is erased; one at key servers stays there until 'lockplate key destroy'.`,
+		Example: "  lockplate key rekey --provider 1 --wait\n  lockplate key rekey --internal --wait",
+		RunE: func(c *cobra.Command, _ []string) error {
+			p := wire.RekeyMasterKeyParams{}
+			switch {
+			case internal && provider != 0:
+				return usagef("--internal and --provider exclude each other")
+			case internal:
+				p.KeyManagementType = wire.KeyInternal
+			case c.Flags().Changed("provider"):
+				p = rekeyTo(provider)
+			}
+			_, err := a.rekey(c.Context(), p, wait)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&internal, "internal", false, "make the new key in the cluster")
+	c.Flags().Int64Var(&provider, "provider", 0, "make the new key at the servers of this key provider")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until the new key is in use")
+	return c
+}
+
+// rekeyTo is a rekey to a provider.
+func rekeyTo(provider int64) wire.RekeyMasterKeyParams {
+	n := wire.Int(provider)
+	return wire.RekeyMasterKeyParams{KeyManagementType: wire.KeyExternal, KeyProviderID: &n}
+}
+
+// rekey starts a rekey and shows the handle, or with wait the result.
+func (a *app) rekey(ctx context.Context, p wire.RekeyMasterKeyParams, wait bool) (*wire.GetAsyncResultResult, error) {
+	r, err := call[wire.AsyncHandleResult](ctx, a, wire.MethodRekey, p)
+	if err != nil {
+		return nil, err
+	}
+	if !wait {
+		return nil, a.show(r.Raw, func(w io.Writer) {
+			fmt.Fprintf(w, "job %d is at work: 'lockplate job wait %d' tells how it ends\n", r.Value.AsyncHandle, r.Value.AsyncHandle)
+		})
+	}
+	done, err := a.wait(ctx, r.Value.AsyncHandle, "rekey")
+	if err != nil {
+		return nil, err
+	}
+	return &done, a.show(done, func(w io.Writer) { rekeyText(w, done.Result) })
+}
+
+// rekeyText shows the result of a rekey.
+func rekeyText(w io.Writer, result map[string]any) {
+	fmt.Fprintln(w, text(result["operation"]))
+	pairs(w, "new key", keyText(result["newKey"]), "old key", keyText(result["keyToDecommission"]), "state", text(result["state"]))
+}
+
+// keyText shows one of the two keys.
+func keyText(v any) string {
+	k, _ := v.(map[string]any)
+	s := text(k["keyID"]) + " " + text(k["keyManagementType"])
+	if p := k["keyProviderID"]; p != nil {
+		s += " provider " + text(p)
+	}
+	return s
+}
+
+// text shows a member of a result, "" if there is none.
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
