@@ -83,6 +83,16 @@ func (c *clients) joined(servers []serverRecord) (*kmip.Client, error) {
 	return kmip.Join(all...)
 }
 
+// remove closes the client of a key server that was deleted.
+func (c *clients) remove(id int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.open[id]; k != nil {
+		_ = k.Close() // never fails
+		delete(c.open, id)
+	}
+}
+
 // drop closes all clients; later ones are made anew.
 func (c *clients) drop() {
 	c.mu.Lock()

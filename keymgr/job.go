@@ -40,7 +40,7 @@ func (m *Manager) work(ctx context.Context) (again bool, err error) {
 	case j == nil:
 		return false, m.cleanUp(ctx)
 	case j.Halted != "" && m.gaveUp(j.New):
-		return false, nil // until the next start
+		return false, nil // see halt
 	}
 	if err := m.step(ctx, j, r); err != nil && ctx.Err() == nil {
 		return m.stepFailed(ctx, j, r, err)
@@ -83,7 +83,7 @@ func (m *Manager) progress(j *jobRecord, state string, percent int) {
 func (m *Manager) stepFailed(ctx context.Context, j *jobRecord, r *masterRecord, err error) (again bool, _ error) {
 	m.log.Warn("rekey step failed", "key_id", r.ID, "state", r.State, "err", err)
 	if r.State == StateCurrent {
-		if errors.Is(err, ErrIntegrity) || errors.Is(err, ErrWrongKey) {
+		if errors.Is(err, ErrIntegrity) || r.Type == Internal && errors.Is(err, ErrWrongKey) {
 			return true, m.halt(ctx, j, err)
 		}
 		return false, err // the new key is in use: there is no way but on
@@ -96,6 +96,9 @@ func (m *Manager) stepFailed(ctx context.Context, j *jobRecord, r *masterRecord,
 
 // hopeless says that another attempt would fail as well.
 func (m *Manager) hopeless(j *jobRecord, err error) bool {
+	if errors.Is(err, ErrLocked) { // that is about the old key, which may come back
+		return false
+	}
 	for _, e := range []error{ErrIntegrity, ErrFormat, ErrWrongKey, ErrWrongPassphrase, errUnsafeKey, ErrNoKeyProvider, ErrNoServers} {
 		if errors.Is(err, e) {
 			return true
@@ -193,7 +196,7 @@ func (m *Manager) tellEnd(tx store.Tx, j *jobRecord, result map[string]any, caus
 }
 
 // halt stops a job whose new key is in use and was not confirmed. Both keys are
-// kept for ever; the next start tries again.
+// kept; the next start tries again, and so does the next call of Rekey.
 func (m *Manager) halt(ctx context.Context, j *jobRecord, cause error) error {
 	m.log.Error("rekey could not be confirmed, both master keys are kept", "key_id", j.New, "err", cause)
 	m.mu.Lock()

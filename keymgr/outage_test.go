@@ -317,11 +317,26 @@ func TestUnconfirmedKeyKeepsTheOldOne(t *testing.T) {
 	if p, err := keymgr.Check(t.Context(), r.st); err != nil || len(p) != 1 {
 		t.Errorf("check says %v, %v", p, err)
 	}
-	storetest.Put(t, r.st, "wraps/00000000", good)
 	r.m = r.mustOpen()
+	r.haltedAgain(t, h)
+	storetest.Put(t, r.st, "wraps/00000000", good)
+	_, _ = r.m.Rekey(t.Context(), internal) // has the job tried again, or finds it done
 	r.wantWhole(t, "repaired")
 	if storetest.Dump(t, r.st)["sealed/"+old] != "" {
 		t.Error("the old key was not retired")
+	}
+}
+
+// haltedAgain tries the damaged job once more.
+func (r *rekeyRig) haltedAgain(t *testing.T, handle int64) {
+	t.Helper()
+	before := storetest.Dump(t, r.st)["rekey"]
+	var running *keymgr.RekeyRunningError
+	if _, err := r.m.Rekey(t.Context(), internal); !errors.As(err, &running) || running.Handle != handle {
+		t.Errorf("rekey on top: %v", err)
+	}
+	if now := storetest.Dump(t, r.st)["rekey"]; now != before {
+		t.Errorf("job was %s, is %s", before, now)
 	}
 }
 

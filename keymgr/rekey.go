@@ -77,6 +77,14 @@ func getJob(tx store.Tx) (*jobRecord, error) {
 	return j, nil
 }
 
+// retryHalted has a job that was halted tried once more.
+func (m *Manager) retryHalted() {
+	m.mu.Lock()
+	m.halted = ""
+	m.mu.Unlock()
+	m.wake()
+}
+
 func putJob(tx store.Tx, j *jobRecord) error {
 	b, err := marshalRecord(j)
 	if err != nil {
@@ -111,7 +119,8 @@ func (m *Manager) Rekey(ctx context.Context, t RekeyTarget) (handle int64, err e
 	if t, err = m.target(t); err != nil {
 		return 0, fmt.Errorf("rekey: %w", err)
 	}
-	if err := m.st.View(ctx, func(tx store.Tx) error { return noJob(tx) }); err != nil {
+	if err := m.st.View(ctx, noJob); err != nil {
+		m.retryHalted()
 		return 0, fmt.Errorf("rekey: %w", err)
 	}
 	if err := m.feasible(ctx, t); err != nil {

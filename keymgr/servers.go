@@ -271,6 +271,7 @@ func (m *Manager) DeleteKeyServer(ctx context.Context, id int64) error {
 	if err != nil {
 		return fmt.Errorf("delete key server: %w", err)
 	}
+	m.clients.remove(id)
 	return nil
 }
 
