@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"lockplate/store"
@@ -16,10 +17,35 @@ const (
 	AsyncRekey = "RekeySoftwareEncryptionAtRestMasterKey"
 )
 
+// maxAsyncs bounds the results that nobody fetched; the oldest go.
+const maxAsyncs = 1000
+
+// nextAsync gives a new handle, and ends the one so many before it unless its
+// work is still going on.
+func nextAsync(tx store.Tx) (int64, error) {
+	id, err := nextID(tx, "async")
+	if err != nil || id <= maxAsyncs {
+		return id, err
+	}
+	var old asyncRecord
+	key := recordKey(prefixAsync, id-maxAsyncs)
+	if err := getRecord(tx, key, &old); err != nil || !old.Done {
+		return id, ignoreNotFound(err)
+	}
+	return id, tx.Delete(key)
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // putDone records work that was finished by the time its caller gets the
 // handle, so that the result survives a restart like any other.
 func (c *Cluster) putDone(tx store.Tx, kind string, result map[string]any) (int64, error) {
-	id, err := nextID(tx, "async")
+	id, err := nextAsync(tx)
 	if err != nil {
 		return 0, err
 	}

@@ -269,6 +269,13 @@ func (a *auditLog) state() (down error, damage string) {
 	return a.err, a.damage
 }
 
+// count is the number of the last record.
+func (a *auditLog) count() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last.seq
+}
+
 // isNews says, once each time the log goes down, that it is.
 func (a *auditLog) isNews() bool {
 	a.mu.Lock()

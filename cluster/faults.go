@@ -29,6 +29,7 @@ const (
 	faultVolumesOffline  = "volumesOffline"
 	faultKmipServer      = "kmipServerFault"
 	faultKmipCertificate = "kmipCertificateFault"
+	faultRekeyFailed     = "rekeyFailed"     // ours
 	faultStoreUnwritable = "storeUnwritable" // ours
 	faultAuditDown       = "auditSinkDown"   // ours
 	faultAuditAltered    = "auditLogAltered" // ours
@@ -67,6 +68,11 @@ func FaultRules() []FaultRule {
 			Code: faultKmipCertificate, Severity: sevWarning, Type: aboutCluster,
 			Text:     "The %s certificate of key server %d (%s) %s. %s.",
 			Recovery: "The new one should be valid for 30 days at least.",
+		},
+		{
+			Code: faultRekeyFailed, Severity: sevWarning, Type: aboutCluster,
+			Text:     "The last rekey failed: master key %s was given up, and %s stays in use.",
+			Recovery: "ListEvents and the result of the job say why. Mend that and rekey again: the fault clears when the next rekey begins.",
 		},
 		{
 			Code: faultSliceService, Severity: sevWarning, Type: aboutService,

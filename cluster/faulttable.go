@@ -163,35 +163,55 @@ func (t *faultTable) list(want func(*faultRecord) bool) []Fault {
 	return out
 }
 
+// saveAtOnce is how many faults go into one transaction.
+const saveAtOnce = 32
+
 // save writes what the store does not have yet. It does so even if the caller
 // who happened to ask has gone meanwhile.
 func (t *faultTable) save(ctx context.Context, st store.Store, news []Event, now time.Time) {
 	if len(t.dirty) == 0 && len(news) == 0 && t.storeErr == nil {
 		return
 	}
-	ids := slices.Sorted(maps.Keys(t.dirty))
-	t.storeErr = st.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
-		for _, id := range ids {
-			var err error
-			if r := t.all[id]; r != nil {
-				err = putRecord(tx, recordKey(prefixFault, id), r)
-			} else {
-				err = tx.Delete(recordKey(prefixFault, id))
-			}
-			if err != nil {
-				return err
-			}
+	ctx = context.WithoutCancel(ctx)
+	t.storeErr = st.Update(ctx, func(tx store.Tx) error { return putLastID(tx, "fault", t.last) })
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(t.dirty)), saveAtOnce) {
+		if t.storeErr != nil {
+			return
 		}
-		for _, e := range news {
-			if err := putEvent(tx, e, now); err != nil {
-				return err
-			}
+		t.storeErr = st.Update(ctx, func(tx store.Tx) error { return t.put(tx, ids) })
+		if t.storeErr == nil {
+			maps.DeleteFunc(t.dirty, func(id int64, _ bool) bool { return slices.Contains(ids, id) })
 		}
-		return putLastID(tx, "fault", t.last)
-	})
-	if t.storeErr == nil {
-		clear(t.dirty)
 	}
+	for events := range slices.Chunk(news, saveAtOnce) {
+		if t.storeErr != nil {
+			return
+		}
+		t.storeErr = st.Update(ctx, func(tx store.Tx) error {
+			for _, e := range events {
+				if err := putEvent(tx, e, now); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// put writes the faults of these ids, or that they are gone.
+func (t *faultTable) put(tx store.Tx, ids []int64) error {
+	for _, id := range ids {
+		var err error
+		if r := t.all[id]; r != nil {
+			err = putRecord(tx, recordKey(prefixFault, id), r)
+		} else {
+			err = tx.Delete(recordKey(prefixFault, id))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refreshFaults brings the table up to date; the caller holds its lock.

@@ -18,7 +18,7 @@ func (c *Cluster) jobHooks() keymgr.Hooks {
 }
 
 func beginRekey(tx store.Tx, now time.Time) (int64, error) {
-	id, err := nextID(tx, "async")
+	id, err := nextAsync(tx)
 	if err != nil {
 		return 0, err
 	}

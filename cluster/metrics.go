@@ -108,6 +108,10 @@ type metrics struct {
 	faults   *prometheus.Desc
 	keyInfo  *prometheus.Desc
 	keyTime  *prometheus.Desc
+	keyHere  *prometheus.Desc
+	certEnd  *prometheus.Desc
+	auditUp  *prometheus.Desc
+	auditN   *prometheus.Desc
 }
 
 // ioBuckets are powers of two from 10 µs to 0.33 s.
@@ -148,6 +152,10 @@ func newMetrics(reg prometheus.Registerer, c *Cluster) *metrics {
 		faults:   desc("cluster_faults", "Faults that hold now.", "code", "severity"),
 		keyInfo:  desc("master_key_info", "The current master key; 1.", "key_id", "key_management_type", "sealed"),
 		keyTime:  desc("master_key_created_timestamp_seconds", "When the current master key was made."),
+		keyHere:  desc("master_key_available", "1 while the current master key is in memory, 0 while volumes wait for a key server."),
+		certEnd:  desc("key_server_certificate_expiry_timestamp_seconds", "When a certificate of a key server ends; of several the first.", "server", "certificate"),
+		auditUp:  desc("audit_up", "1 while the audit log can be written, else 0."),
+		auditN:   desc("audit_records", "Number of the last record in the audit log."),
 	}
 	reg.MustRegister(m, m.duration)
 	return m
@@ -173,6 +181,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.errors, m.ioTime, m.inflight, m.conns, m.size, m.state,
 		m.drives, m.capacity, m.free, m.faults, m.keyInfo, m.keyTime,
+		m.keyHere, m.certEnd, m.auditUp, m.auditN,
 	} {
 		ch <- d
 	}
@@ -193,14 +202,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if faults, err := m.c.Faults(ctx); err == nil {
 		m.collectFaults(ch, faults)
 	}
-	if e, err := m.c.Encryption(ctx); err == nil && e.Master != nil {
-		sealed := "false"
-		if e.Master.Sealed {
-			sealed = "true"
-		}
-		ch <- prometheus.MustNewConstMetric(m.keyInfo, prometheus.GaugeValue, 1, e.Master.ID, string(e.Master.Type), sealed)
-		ch <- prometheus.MustNewConstMetric(m.keyTime, prometheus.GaugeValue, float64(e.Master.Created.Unix()))
-	}
+	m.collectKeys(ctx, ch)
+	m.collectAudit(ch)
 }
 
 func (m *metrics) collectVolume(ch chan<- prometheus.Metric, v *liveVolume, r volumeRecord) {

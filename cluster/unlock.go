@@ -77,6 +77,13 @@ func (c *Cluster) keyConditions(ctx context.Context) []condition {
 		k := m.Master()
 		out = append(out, condition{code: faultKmipServer, args: []any{k.ID, k.ProviderID, lockReason(err)}})
 	}
+	keys, err := m.History(ctx)
+	if err != nil {
+		c.log.Error("master keys cannot be listed", "err", err)
+	}
+	if n := len(keys) - 1; n > 0 && keys[n].State == keymgr.StateAbandoned {
+		out = append(out, condition{code: faultRekeyFailed, key: keys[n].ID, args: []any{keys[n].ID, m.Master().ID}})
+	}
 	servers, err := m.KeyServers(ctx)
 	if err != nil {
 		c.log.Error("key servers cannot be listed", "err", err)
@@ -121,8 +128,7 @@ const (
 	certCritical = 3 * 24 * time.Hour
 )
 
-// certificateConditions looks at the certificates of a key server. Of several
-// of a kind the one that ends first counts.
+// certificateConditions looks at the certificates of a key server.
 func certificateConditions(s keymgr.KeyServer, now time.Time) []condition {
 	var out []condition
 	for _, c := range []struct{ name, text, fix string }{
@@ -146,7 +152,7 @@ func expiry(certs []*x509.Certificate, now time.Time) (severity, what string) {
 	if len(certs) == 0 {
 		return sevCritical, "cannot be read"
 	}
-	first := slices.MinFunc(certs, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	first := firstToEnd(certs)
 	end := first.NotAfter.UTC().Format(time.DateOnly)
 	switch left := first.NotAfter.Sub(now); {
 	case now.Before(first.NotBefore):
@@ -161,6 +167,11 @@ func expiry(certs []*x509.Certificate, now time.Time) (severity, what string) {
 		return sevWarning, "expires on " + end
 	}
 	return "", ""
+}
+
+// firstToEnd is the one that counts of several certificates.
+func firstToEnd(certs []*x509.Certificate) *x509.Certificate {
+	return slices.MinFunc(certs, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 }
 
 // certificates parses what a user gave: PEM, any number, or one as base64.

@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"lockplate/keymgr"
 	"lockplate/keymgr/kmiptest"
 	"lockplate/store"
@@ -90,6 +93,13 @@ func pemOf(certs ...*x509.Certificate) string {
 func withKeyServer(t *testing.T) (*rig, *kmiptest.Server) {
 	t.Helper()
 	r := withCluster(t)
+	return r, r.keyServer()
+}
+
+// keyServer starts a fake key server and makes it provider 1.
+func (r *rig) keyServer() *kmiptest.Server {
+	t := r.t
+	t.Helper()
 	r.clock.advance(time.Since(r.clock.now()))
 	ca, clients := kmiptest.NewCA(t, "servers"), newAuthority(t)
 	srv := kmiptest.Start(t, ca, kmiptest.Options{TLS: func(c *tls.Config) {
@@ -112,7 +122,7 @@ func withKeyServer(t *testing.T) (*rig, *kmiptest.Server) {
 	})
 	r.must(err)
 	r.must(r.AddServerToProvider(ctx, p.ID, s.ID))
-	return r, srv
+	return srv
 }
 
 // rekey rekeys to provider 1 and waits for the end.
@@ -269,6 +279,70 @@ func TestCertificateFaultOfAProvidersServer(t *testing.T) {
 	}
 	if !strings.Contains(text.String(), "kmipCertificateFault error The client certificate of key server 1 (server) expires on") {
 		t.Errorf("faults %s", text.String())
+	}
+}
+
+func TestKeyMetrics(t *testing.T) {
+	r, _ := withKeyServer(t)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(r.metrics)
+	want := `
+# HELP lockplate_audit_up 1 while the audit log can be written, else 0.
+# TYPE lockplate_audit_up gauge
+lockplate_audit_up 1
+# HELP lockplate_master_key_available 1 while the current master key is in memory, 0 while volumes wait for a key server.
+# TYPE lockplate_master_key_available gauge
+lockplate_master_key_available 1
+`
+	err := testutil.GatherAndCompare(reg, strings.NewReader(want), "lockplate_master_key_available", "lockplate_audit_up")
+	if err != nil {
+		t.Error(err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "lockplate_key_server_certificate_expiry_timestamp_seconds"); err != nil || n != 2 {
+		t.Errorf("%d certificates, %v; want 2", n, err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
+
+func TestFailedRekeyIsAFault(t *testing.T) {
+	r, srv := withKeyServer(t)
+	srv.Inject(kmiptest.Deny(kmiptest.OpCreate))
+	if a := r.rekey(); a.ErrName == "" || a.ErrText == "" {
+		t.Fatalf("rekey that was denied: %+v", a)
+	}
+	if got := codes(r.current()); got != "rekeyFailed" {
+		t.Errorf("faults after a failed rekey: %q", got)
+	}
+	srv.Heal()
+	if a := r.rekey(); a.ErrName != "" {
+		t.Fatalf("rekey: %s: %s", a.ErrName, a.ErrText)
+	}
+	if got := codes(r.current()); got != "" {
+		t.Errorf("faults after a good rekey: %q", got)
+	}
+}
+
+func TestAsyncResultsAreBounded(t *testing.T) {
+	r := withCluster(t)
+	r.must(r.store.Update(t.Context(), func(tx store.Tx) error {
+		running, err := beginRekey(tx, r.now())
+		if err != nil {
+			return err
+		}
+		for range maxAsyncs + 20 {
+			if _, err := r.putDone(tx, asyncDriveAdd, nil); err != nil {
+				return err
+			}
+		}
+		_, err = getByID[asyncRecord](tx, prefixAsync, "async", running)
+		return err
+	}))
+	all, err := r.Asyncs(t.Context())
+	r.must(err)
+	if len(all) != maxAsyncs+1 || all[0].Done {
+		t.Errorf("%d results, the first %+v", len(all), all[0])
 	}
 }
 
