@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"lockplate/keymgr/kmip"
+	"lockplate/keymgr/kmiptest"
 	"lockplate/store"
 )
 
@@ -110,12 +112,15 @@ func exercise(t *testing.T, st store.Store, n *needles) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Cluster: uuid.NewString(), Sealer: s}
+	ended := make(chan struct{}, 1)
+	o := Options{Cluster: uuid.NewString(), Sealer: s, Hooks: Hooks{
+		End: func(store.Tx, int64, map[string]any, string, string) error { ended <- struct{}{}; return nil },
+	}}
 	m, err := Create(t.Context(), st, "file:"+dir+"/k", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.add(m.ring[uuid.MustParse(m.info.ID)].key.Bytes())
+	addMaster(n, m)
 	if n.find(t) == 0 {
 		t.Fatal("the scan does not find a key that is there")
 	}
@@ -137,11 +142,66 @@ func exercise(t *testing.T, st store.Store, n *needles) {
 		k.Destroy()
 		back.Destroy()
 	}
+	if _, err := m.Rekey(t.Context(), RekeyTarget{Type: Internal}); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	addMaster(n, m)
 	if p, err := m.Verify(t.Context()); err != nil || len(p) > 0 {
 		t.Fatal(p, err)
 	}
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// addMaster looks for the current master key too.
+func addMaster(n *needles, m *Manager) {
+	id := m.Master().ID
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	n.add(m.ring[uuid.MustParse(id)].key.Bytes())
+}
+
+// TestNoExternalKeyBytesLeftInMemory does the same with a master key that comes
+// from a key server, which is another process. crypto/tls decrypts answers in a
+// buffer of the connection, which nobody else can reach: what it holds is
+// overwritten by the next answer there.
+func TestNoExternalKeyBytesLeftInMemory(t *testing.T) {
+	p := kmiptest.StartPyKMIP(t)
+	c, err := kmip.New(kmip.Config{Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	src := &ProviderSource{Client: c}
+	r, err := src.Create(t.Context(), Spec{ID: uuid.NewString(), Name: "lockplate/test/mk/scan"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := src.Fetch(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &needles{}
+	n.add(key.Bytes())
+	for range 3 {
+		again, err := src.Fetch(t.Context(), r)
+		if err != nil || !again.Equal(key) {
+			t.Fatal(err)
+		}
+		again.Destroy()
+	}
+	if hits := n.find(t); hits == 0 {
+		t.Error("the scan does not find a key that is there")
+	}
+	key.Destroy()
+	if _, err := c.Query(t.Context()); err != nil { // overwrites the buffer that crypto/tls decrypts into
+		t.Fatal(err)
+	}
+	runtime.GC()
+	if hits := n.find(t); hits > 0 {
+		t.Errorf("the key is in memory at %d places after it was destroyed", hits)
 	}
 }
 
