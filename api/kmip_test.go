@@ -10,6 +10,7 @@ import (
 
 	"lockplate/api/wire"
 	"lockplate/keymgr"
+	"lockplate/keymgr/kmip"
 )
 
 func TestKeyServerFilters(t *testing.T) {
@@ -125,6 +126,35 @@ func TestNamesOfKeyFailures(t *testing.T) {
 	} {
 		r.err = fmt.Errorf("rekey: %w", c.err)
 		r.wantError(c.name, r.post(`{"method":"TestKeyServerKmip","params":{"keyServerID":1}}`), c.name, "rekey: ")
+	}
+}
+
+// What a job may say of its failure is among the names that clients know.
+func TestNamesOfFailedRekeysAreKnown(t *testing.T) {
+	for _, err := range []error{
+		errors.New("no reason"), &kmip.Error{Class: kmip.ClassRefused}, &kmip.Error{Class: kmip.ClassTLSServerUntrusted},
+		&kmip.Error{Class: kmip.ClassKeyNotFound}, &kmip.Error{Class: kmip.ClassKeyMismatch}, &kmip.Error{Class: kmip.ClassServerError},
+	} {
+		if name := keymgr.ErrorName(err); !slices.Contains(wire.ErrorNames(), name) {
+			t.Errorf("%v: %s is not a name of the API", err, name)
+		}
+	}
+}
+
+// A key server's failure has its class, its address and what to look at.
+func TestKeyServerFailuresSayWhatToDo(t *testing.T) {
+	r := newAPIRig(t)
+	for class, want := range map[kmip.Class][2]string{
+		kmip.ClassRefused:            {"xKmipConnectionFailure", "alive and reachable"},
+		kmip.ClassTLSServerUntrusted: {"xKmipAuthenticationFailure", "root CA"},
+		kmip.ClassServerError:        {"xKmipServerError", "log"},
+		kmip.ClassKeyNotFound:        {"xKmipKeyNotFound", "right key server"},
+		kmip.ClassKeyMismatch:        {"xKmipKeyConflict", "right key server"},
+	} {
+		r.err = fmt.Errorf("test: %w", &kmip.Error{Class: class, Address: "eks:5696", Operation: "Test", Err: errors.New("cause")})
+		reply := r.post(`{"method":"TestKeyServerKmip","params":{"keyServerID":1}}`)
+		r.wantError(string(class), reply, want[0], "eks:5696")
+		r.wantError(string(class), reply, want[0], want[1])
 	}
 }
 

@@ -44,6 +44,7 @@ const (
 	ErrKmipServer          = "xKmipServerError"           // what the key server says or does
 	ErrKmipKeyNotFound     = "xKmipKeyNotFound"
 	ErrKmipKeyConflict     = "xKmipKeyConflict"
+	ErrRekeyFailed         = "xRekeyFailed" // of a job, for reasons on our side
 	ErrRekeyInProgress     = "xRekeyInProgress"
 	ErrNotEncrypted        = "xSoftwareEncryptionDisabled"
 	ErrInternal            = "xInternalError" // anything else; the message says what
@@ -61,7 +62,8 @@ func ErrorNames() []string {
 		ErrIntegrity, ErrUnsupportedFormat, ErrKeyServerNotFound, ErrKeyProviderNotFound,
 		ErrKeyPairNotFound, ErrMasterKeyNotFound, ErrKeyProviderActive, ErrKeyServerInUse,
 		ErrKeyPairInUse, ErrKmipConnection, ErrKmipAuthentication, ErrKmipServer,
-		ErrKmipKeyNotFound, ErrKmipKeyConflict, ErrRekeyInProgress, ErrNotEncrypted,
+		ErrKmipKeyNotFound, ErrKmipKeyConflict, ErrRekeyInProgress, ErrRekeyFailed,
+		ErrNotEncrypted,
 		ErrInternal,
 	}
 }

@@ -19,7 +19,7 @@ func (a *app) keyDestroyCommand() *cobra.Command {
 A backup of the store that was made while it was in use is worthless then.`,
 		ValidArgsFunction: a.completeOldKeys,
 		RunE: func(c *cobra.Command, args []string) error {
-			what := "this destroys master key " + args[0] + ", and with it what backups of its time are good for"
+			what := "destroying master key " + args[0] + ", without which backups of its time cannot be used,"
 			if err := a.confirm(c.Context(), yes, what, "destroy"); err != nil {
 				return err
 			}

@@ -32,8 +32,7 @@ cluster is erased; one at key servers stays there until 'lockplate key destroy'.
 			case c.Flags().Changed("provider"):
 				p = rekeyTo(provider)
 			}
-			_, err := a.rekey(c.Context(), p, wait)
-			return err
+			return a.rekey(c.Context(), p, wait)
 		},
 	}
 	c.Flags().BoolVar(&internal, "internal", false, "make the new key in the cluster")
@@ -48,22 +47,28 @@ func rekeyTo(provider int64) wire.RekeyMasterKeyParams {
 	return wire.RekeyMasterKeyParams{KeyManagementType: wire.KeyExternal, KeyProviderID: &n}
 }
 
-// rekey starts a rekey and shows the handle, or with wait the result.
-func (a *app) rekey(ctx context.Context, p wire.RekeyMasterKeyParams, wait bool) (*wire.GetAsyncResultResult, error) {
+// startRekey begins a rekey and gives the handle of the job.
+func (a *app) startRekey(ctx context.Context, p wire.RekeyMasterKeyParams) (int64, error) {
 	r, err := call[wire.AsyncHandleResult](ctx, a, wire.MethodRekey, p)
+	return r.Value.AsyncHandle, err
+}
+
+// rekey begins a rekey and shows the handle, or with wait the result.
+func (a *app) rekey(ctx context.Context, p wire.RekeyMasterKeyParams, wait bool) error {
+	h, err := a.startRekey(ctx, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !wait {
-		return nil, a.show(r.Raw, func(w io.Writer) {
-			fmt.Fprintf(w, "job %d is at work: 'lockplate job wait %d' tells how it ends\n", r.Value.AsyncHandle, r.Value.AsyncHandle)
+		return a.show(wire.AsyncHandleResult{AsyncHandle: h}, func(w io.Writer) {
+			fmt.Fprintf(w, "job %d is at work: 'lockplate job wait %d' tells how it ends\n", h, h)
 		})
 	}
-	done, err := a.wait(ctx, r.Value.AsyncHandle, "rekey")
+	done, err := a.wait(ctx, h, "rekey")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &done, a.show(done, func(w io.Writer) { rekeyText(w, done.Result) })
+	return a.show(done, func(w io.Writer) { rekeyText(w, done.Result) })
 }
 
 // rekeyText shows the result of a rekey.

@@ -39,7 +39,7 @@ then. It is refused while keys of a provider are in use.`,
 				return err
 			}
 			if has {
-				if err := a.confirm(c.Context(), yes, "this replaces the key pair: its certificates cannot be used any more", "replace"); err != nil {
+				if err := a.confirm(c.Context(), yes, "replacing the key pair, after which its certificates cannot be used,", "replace"); err != nil {
 					return err
 				}
 			}

@@ -191,7 +191,17 @@ func (a *app) setupRekey(ctx context.Context, wanted bool, r *setupResult) error
 		a.told("'lockplate key rekey --provider %d --wait' moves the master key there", r.KeyProviderID)
 		return nil
 	}
-	done, err := a.rekey(ctx, rekeyTo(r.KeyProviderID), true)
-	r.Rekey = done
-	return err
+	h, err := a.startRekey(ctx, rekeyTo(r.KeyProviderID))
+	if err != nil {
+		return err
+	}
+	done, err := a.wait(ctx, h, "rekey")
+	if err != nil {
+		return err
+	}
+	r.Rekey = &done
+	if !a.opt.json {
+		rekeyText(a.out, done.Result)
+	}
+	return nil
 }
