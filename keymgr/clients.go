@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"lockplate/keymgr/kmip"
 )
@@ -14,6 +15,8 @@ import (
 type clients struct {
 	certificate func(text string) (*tls.Certificate, error)
 	adjust      func(*kmip.Config)
+	observer    Observer
+	now         func() time.Time
 	log         *slog.Logger
 
 	mu     sync.Mutex
@@ -31,7 +34,7 @@ func (c *clients) fresh(r *serverRecord) (*kmip.Client, error) {
 	cfg := kmip.Config{
 		Addresses: r.Hostnames, Port: r.Port, CACertificates: []byte(r.CACertificate),
 		Certificate: func() (*tls.Certificate, error) { return c.certificate(r.ClientCertificate) },
-		Logger:      c.log,
+		Logger:      c.log, Now: c.now, Observer: c.observe(),
 	}
 	if c.adjust != nil {
 		c.adjust(&cfg)
@@ -41,6 +44,14 @@ func (c *clients) fresh(r *serverRecord) (*kmip.Client, error) {
 		return nil, fmt.Errorf("key server %d: %w", r.ID, err)
 	}
 	return k, nil
+}
+
+func (c *clients) observe() kmip.Observer {
+	o := kmip.Observer{Failover: c.observer.Failover}
+	if tell := c.observer.Request; tell != nil {
+		o.Request = func(operation string, class kmip.Class, took time.Duration) { tell(operation, string(class), took) }
+	}
+	return o
 }
 
 // of gives the client of a key server; it stays open until the record changes.

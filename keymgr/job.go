@@ -252,6 +252,10 @@ func ErrorName(err error) string {
 	return "xKmipServerError"
 }
 
+// Hint says what there is to be fixed about a failure of a key server, "" for
+// other errors. It says more than ErrorName and has no full stop.
+func Hint(err error) string { return kmip.HintOf(err) }
+
 // wait waits, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

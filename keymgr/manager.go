@@ -26,11 +26,11 @@ type Options struct {
 	Logger  *slog.Logger     // nil: none
 	Hooks   Hooks
 
-	// KMIP changes how key servers are reached, where not nil: time limits,
-	// who is told of requests.
-	KMIP func(*kmip.Config)
+	Timing   Timing // of a rekey
+	Observer Observer
 
-	Timing Timing // of a rekey
+	// KMIP changes how key servers are reached, where not nil.
+	KMIP func(*kmip.Config)
 
 	point func(string) error // for tests: see Manager.send
 }
@@ -230,7 +230,7 @@ func newManager(st store.Store, o Options) *Manager {
 		hooks: o.Hooks, timing: o.Timing, point: o.point, ring: ring{},
 	}
 	m.worker = newWorker(o.Timing.Retry, m.work)
-	m.clients = clients{certificate: m.certificate, adjust: o.KMIP, log: o.Logger}
+	m.clients = clients{certificate: m.certificate, adjust: o.KMIP, observer: o.Observer, now: o.Now, log: o.Logger}
 	return m
 }
 

@@ -23,16 +23,17 @@ var fast = keymgr.Argon2{Time: 1, Memory: 64, Threads: 1}
 
 // rig is a store with all that a Manager needs.
 type rig struct {
-	t       testing.TB
-	st      store.Store
-	dir     string
-	cluster string
-	spec    string
-	opts    keymgr.SealerOptions
-	kmip    func(*kmip.Config)
-	hooks   keymgr.Hooks
-	timing  keymgr.Timing
-	point   func(string) error
+	t        testing.TB
+	st       store.Store
+	dir      string
+	cluster  string
+	spec     string
+	opts     keymgr.SealerOptions
+	kmip     func(*kmip.Config)
+	hooks    keymgr.Hooks
+	timing   keymgr.Timing
+	observer keymgr.Observer
+	point    func(string) error
 }
 
 // newRig has a store that makes every Update run twice.
@@ -72,7 +73,7 @@ func (r *rig) sealer() keymgr.Sealer {
 
 func (r *rig) options() keymgr.Options {
 	return keymgr.WithPoint(keymgr.Options{
-		Cluster: r.cluster, Sealer: r.sealer(), KMIP: r.kmip, Hooks: r.hooks, Timing: r.timing,
+		Cluster: r.cluster, Sealer: r.sealer(), KMIP: r.kmip, Hooks: r.hooks, Timing: r.timing, Observer: r.observer,
 	}, r.point)
 }
 

@@ -114,8 +114,9 @@ type rekeyRig struct {
 func newRekeyRig(t testing.TB, volumes int) *rekeyRig {
 	t.Helper()
 	r := &rekeyRig{rig: newRig(t, "file"), k: newKMS(t, 0), jobs: &jobs{}, model: map[string]string{}}
-	for range 2 {
+	for i := range 2 {
 		keys := kmiptest.NewKeys()
+		keys.NeedActive = i == 1 // some servers hand out active keys only
 		r.k.add(keys)
 		r.k.add(keys)
 	}

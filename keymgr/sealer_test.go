@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -16,6 +18,7 @@ import (
 	"lockplate/keymgr"
 	"lockplate/keymgr/keymgrtest"
 	"lockplate/keymgr/kmip"
+	"lockplate/keymgr/kmiptest"
 	"lockplate/store/storetest"
 )
 
@@ -30,18 +33,35 @@ func TestInternalSource(t *testing.T) {
 	}
 }
 
+// TestProviderSource runs the suite with three key servers that share no code.
 func TestProviderSource(t *testing.T) {
-	keymgrtest.TestSource(t, func(t *testing.T) func() keymgr.KeySource {
-		k := newKMS(t, 1)
-		cert := k.raw(t)
-		return func() keymgr.KeySource {
-			c, err := kmip.New(kmip.Config{Addresses: []string{k.servers[0].Address}, CACertificates: k.ca.PEM(), Certificate: cert})
-			if err != nil {
-				t.Fatal(err)
+	suite := func(t *testing.T, c kmip.Config) {
+		keymgrtest.TestSource(t, func(*testing.T) func() keymgr.KeySource {
+			return func() keymgr.KeySource {
+				client, err := kmip.New(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { client.Close() })
+				return &keymgr.ProviderSource{Client: client, Group: "lockplate/test"}
 			}
-			t.Cleanup(func() { c.Close() })
-			return &keymgr.ProviderSource{Client: c, Group: "lockplate/test"}
-		}
+		})
+	}
+	t.Run("fake", func(t *testing.T) {
+		k := newKMS(t, 1)
+		suite(t, kmip.Config{Addresses: []string{k.servers[0].Address}, CACertificates: k.ca.PEM(), Certificate: k.raw(t)})
+	})
+	t.Run("ovh", func(t *testing.T) {
+		ca := kmiptest.NewCA(t, "test")
+		cert := ca.Client("lockplate", time.Now().AddDate(1, 0, 0))
+		suite(t, kmip.Config{
+			Addresses: []string{kmiptest.StartOVH(t, ca)}, CACertificates: ca.PEM(),
+			Certificate: func() (*tls.Certificate, error) { return cert, nil },
+		})
+	})
+	t.Run("PyKMIP", func(t *testing.T) {
+		p := kmiptest.StartPyKMIP(t)
+		suite(t, kmip.Config{Addresses: []string{p.Address}, CACertificates: p.CA(), Certificate: p.Certificate})
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lockplate/keymgr"
 	"lockplate/keymgr/kmip"
@@ -158,6 +159,32 @@ func TestTestNamesTheStep(t *testing.T) {
 	k.servers[0].Close()
 	if err := m.TestKeyServer(t.Context(), ids[0]); !errors.As(err, &e) || e.Step != kmip.StepConnect {
 		t.Errorf("stopped: %v", err)
+	}
+}
+
+func TestObserverIsTold(t *testing.T) {
+	r, k := newRig(t, "file"), newKMS(t, 2)
+	seen := make(chan string, 1000)
+	r.kmip = k.adjust
+	r.observer = keymgr.Observer{
+		Request:  func(operation, class string, _ time.Duration) { seen <- operation + " " + class },
+		Failover: func(operation, from, to string) { seen <- "failover " + from + " " + to },
+	}
+	m := r.create()
+	k.join(m, 1)
+	k.servers[0].Refuse()
+	err := m.TestKeyServer(t.Context(), 1)
+	if keymgr.Hint(err) == "" || keymgr.ErrorName(err) != "xKmipConnectionFailure" {
+		t.Errorf("hint %q, name %q of %v", keymgr.Hint(err), keymgr.ErrorName(err), err)
+	}
+	m.Close()
+	close(seen)
+	var all []string
+	for s := range seen {
+		all = append(all, s)
+	}
+	if !slices.Contains(all, "Test ok") || !slices.Contains(all, "Test reset") {
+		t.Errorf("told %q", all)
 	}
 }
 

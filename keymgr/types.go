@@ -41,6 +41,16 @@ type Hooks struct {
 	End func(tx store.Tx, handle int64, result map[string]any, errName, errText string) error
 }
 
+// Observer is told of requests to key servers, for metrics; members may be nil.
+// They are called from several goroutines and must not wait.
+type Observer struct {
+	// Request ended at one address; class is "ok" or what there is to be fixed
+	// (kmip.Class).
+	Request func(operation, class string, took time.Duration)
+	// Failover: a request was answered by another address than the first.
+	Failover func(operation, from, to string)
+}
+
 // SealerOptions is what sealers may need to work.
 type SealerOptions struct {
 	StateDir       string
