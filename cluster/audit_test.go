@@ -221,7 +221,7 @@ func TestDamagedAuditLogIsReportedAndGoesOn(t *testing.T) {
 			}
 			a.restart()
 			a.fill(1)
-			if _, damage := a.state(); damage == "" {
+			if damage, _ := a.state(); damage == "" {
 				t.Error("nothing reported")
 			}
 			if !bytes.Contains(a.read(auditFile), []byte("damage found")) {
@@ -299,7 +299,7 @@ func TestRemovedAuditLogIsNoticedWhileRunning(t *testing.T) {
 		t.Errorf("flush = %v, want ErrAudit", err)
 	}
 	a.fill(1)
-	if _, damage := a.state(); !strings.Contains(damage, "cut short") {
+	if damage, _ := a.state(); !strings.Contains(damage, "cut short") {
 		t.Errorf("damage %q", damage)
 	}
 }

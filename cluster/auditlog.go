@@ -262,11 +262,12 @@ func (a *auditLog) flush() error {
 	return nil
 }
 
-// state tells why the log is down, and what was wrong with it at start.
-func (a *auditLog) state() (down error, damage string) {
+// state tells what was wrong with the log when it was opened, and why it is
+// down.
+func (a *auditLog) state() (damage string, down error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.err, a.damage
+	return a.damage, a.err
 }
 
 // count is the number of the last record.

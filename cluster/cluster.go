@@ -52,6 +52,7 @@ type Cluster struct {
 	metrics *metrics
 	faults  faultTable
 	audit   *auditLog
+	watch   keyWatch
 
 	admin sync.Mutex
 	mu    sync.Mutex
@@ -83,6 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	var work sync.WaitGroup
 	work.Go(func() { c.background(bg) })
 	work.Go(func() { c.unlocking(bg) })
+	work.Go(func() { c.watching(bg) })
 	go func() {
 		work.Wait()
 		close(c.done)

@@ -58,7 +58,7 @@ func FaultRules() []FaultRule {
 	return []FaultRule{
 		{
 			Code: faultKmipServer, Severity: sevError, Type: aboutCluster,
-			Text: "Master key %s cannot be had from key provider %d, so volumes stay locked: %s.",
+			Text: "%s: %s.",
 			Recovery: "Check that the key servers are running and can be reached: TestKeyServerKmip and TestKeyProviderKmip name the step that fails. " +
 				"Check that root CA and client certificate are right and that the client certificate is for the present key pair. " +
 				"Look at the log of the key server, and that the key still exists there. " +
@@ -152,7 +152,7 @@ func (c *Cluster) conditions(ctx context.Context) []condition {
 	out := c.driveConditions(ctx)
 	out = append(out, c.volumeConditions()...)
 	out = append(out, c.keyConditions(ctx)...)
-	down, damage := c.audit.state()
+	damage, down := c.audit.state()
 	if down != nil {
 		out = append(out, condition{code: faultAuditDown, args: []any{down}})
 	}

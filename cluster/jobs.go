@@ -78,7 +78,7 @@ func (c *Cluster) endRekey(tx store.Tx, handle int64, result map[string]any, err
 	var failed error
 	if errName != "" {
 		failed = errors.New(errName)
-		e.Message, e.Severity = "Rekey of the master key failed, the old key stays", 2
+		e.Message, e.Severity = "Rekey of the master key failed", 2
 		e.Details["error"] = errText
 	}
 	c.auditKey(context.Background(), "end rekey", idString(handle), failed)

@@ -44,7 +44,7 @@ func (m *metrics) collectKeys(ctx context.Context, ch chan<- prometheus.Metric) 
 
 // collectAudit reports the audit log.
 func (m *metrics) collectAudit(ch chan<- prometheus.Metric) {
-	down, _ := m.c.audit.state()
+	_, down := m.c.audit.state()
 	ch <- prometheus.MustNewConstMetric(m.auditUp, prometheus.GaugeValue, oneIf(down == nil))
 	ch <- prometheus.MustNewConstMetric(m.auditN, prometheus.GaugeValue, float64(m.c.audit.count()))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,10 @@ func (c *Cluster) keyConditions(ctx context.Context) []condition {
 	var out []condition
 	if err := m.Locked(); err != nil {
 		k := m.Master()
-		out = append(out, condition{code: faultKmipServer, args: []any{k.ID, k.ProviderID, lockReason(err)}})
+		what := fmt.Sprintf("Master key %s cannot be had from key provider %d, so volumes stay locked", k.ID, k.ProviderID)
+		out = append(out, condition{code: faultKmipServer, args: []any{what, lockReason(err)}})
+	} else {
+		out = append(out, c.watch.conditions()...)
 	}
 	keys, err := m.History(ctx)
 	if err != nil {
@@ -97,7 +101,7 @@ func (c *Cluster) keyConditions(ctx context.Context) []condition {
 }
 
 // lockReason says in a sentence that does not change from one attempt to the
-// next why the master key cannot be had. The errors themselves have port
+// next why a key server cannot be used or a key be had. The errors themselves have port
 // numbers in them and are in the log.
 func lockReason(err error) string {
 	switch {
@@ -110,15 +114,15 @@ func lockReason(err error) string {
 	}
 	switch keymgr.ErrorName(err) {
 	case "xKmipAuthenticationFailure":
-		return "authentication failure: the key servers do not accept the client certificate, or theirs is not from the given CA"
+		return "authentication failure: the client certificate is not accepted, or the server's is not from the given CA"
 	case "xKmipKeyNotFound":
-		return "key missing: the key servers do not have it, or not for this client"
+		return "key missing: it is not there, or not for this client"
 	case "xKmipKeyConflict":
-		return "key different: what the key servers hand out is not the key that was made, and is not used"
+		return "key different: what is handed out is not the key that was made, and is not used"
 	case "xKmipServerError":
-		return "server error: the key servers answer with an error"
+		return "server error: it answers with an error"
 	}
-	return "connection failure: no key server can be reached"
+	return "connection failure: it cannot be reached"
 }
 
 // Times before the end of a certificate at which its fault gets worse.

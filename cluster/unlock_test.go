@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -222,6 +223,72 @@ func TestKeyServerOutageLocksAndHeals(t *testing.T) {
 	r.eventually(func() bool { return r.volume(v.ID).State == VolumeOnline })
 	r.eventually(func() bool { return len(r.current()) == 0 })
 	r.expect(r.attach("v"), 0, data)
+}
+
+// A running cluster hears of an outage too, and its volumes do not.
+func TestKeyServerOutageWhileRunning(t *testing.T) {
+	r, srv := withKeyServer(t)
+	r.create(CreateVolume{Name: "v", Size: mib})
+	dev, data := r.attach("v"), random(4096)
+	r.rekey()
+	r.watchServers(t.Context())
+	if got := r.current(); len(got) != 0 {
+		t.Fatalf("faults before the outage: %+v", got)
+	}
+	srv.Refuse()
+	srv.HangUp()
+	r.eventually(func() bool { return codes(r.current()) == "kmipServerFault" })
+	f := r.current()[0]
+	if f.Severity != sevError || !strings.Contains(f.Text, "Key server 1 (server)") || !strings.Contains(f.Text, "connection failure") {
+		t.Errorf("fault %+v", f)
+	}
+	r.write(dev, 0, data)
+	r.expect(dev, 0, data)
+	r.create(CreateVolume{Name: "w", Size: mib}) // the master key is in memory
+	srv.Heal()
+	r.eventually(func() bool { return len(r.current()) == 0 })
+}
+
+func TestOneOfTwoKeyServersIsAWarning(t *testing.T) {
+	var w keyWatch
+	a := watched{server: keymgr.KeyServer{ID: 1}}
+	b := watched{server: keymgr.KeyServer{ID: 2}, bad: errors.New("gone")}
+	w.set([]watched{a, b})
+	if got := w.conditions(); len(got) != 1 || got[0].severity != sevWarning || got[0].key != "server/2" {
+		t.Errorf("one of two: %+v", got)
+	}
+	a.bad = b.bad
+	w.set([]watched{a, b})
+	if got := w.conditions(); len(got) != 2 || got[0].severity != "" {
+		t.Errorf("both: %+v", got)
+	}
+}
+
+// The three causes of a kmipServerFault, and a key that is missing or another.
+func TestStartNamesWhyTheKeyCannotBeHad(t *testing.T) {
+	r, srv := withKeyServer(t)
+	v := r.create(CreateVolume{Name: "v", Size: mib})
+	r.rekey()
+	for _, tc := range []struct {
+		fault kmiptest.Fault
+		want  string
+	}{
+		{kmiptest.Deny(kmiptest.OpGet), "authentication failure"},
+		{kmiptest.Missing(kmiptest.OpGet), "key missing"},
+		{kmiptest.Garble(), "key different"},
+		{kmiptest.Fault{Op: kmiptest.OpGet, Drop: true}, "connection failure"},
+	} {
+		srv.Inject(tc.fault)
+		r.restart()
+		r.unlock(t.Context())
+		faults := r.current()
+		i := slices.IndexFunc(faults, func(f Fault) bool { return f.Code == faultKmipServer })
+		if i < 0 || !strings.Contains(faults[i].Text, tc.want) || r.volume(v.ID).State != VolumeLocked {
+			t.Errorf("%s: volume %s, faults %+v", tc.want, r.volume(v.ID).State, faults)
+		}
+		srv.Heal()
+		r.eventually(func() bool { return r.volume(v.ID).State == VolumeOnline })
+	}
 }
 
 func TestLockReasons(t *testing.T) {
