@@ -11,11 +11,12 @@ work=$(mktemp -d)
 keep=demo.out
 rm -rf "$keep" && mkdir -p "$keep"
 state=$work/state drive=$work/drive sock=$work/nbd.sock fuse=$work/fuse mnt=$work/mnt
-daemon='' fusepid='' loop='' failures=0 proofs=0 step=0 began=$SECONDS
+daemon='' keyserver='' fusepid='' loop='' failures=0 proofs=0 step=0 began=$SECONDS
 
 cleanup() {
   detach
   [[ -z $daemon ]] || { kill -9 "$daemon" && wait "$daemon"; } 2>/dev/null
+  [[ -z $keyserver ]] || { kill "$keyserver" && wait "$keyserver"; } 2>/dev/null
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -53,7 +54,16 @@ read_volume() { nbdcopy "$(uri "$1")" - | sha; }
 serve() {
   "$lockplate" serve --state "$state" --nbd "unix:$sock" --api none --metrics "unix:$work/metrics.sock" >>"$keep/serve.log" 2>&1 &
   daemon=$!
-  until_true 10 nbdinfo --list "nbd+unix:///?socket=$sock" || { cat "$keep/serve.log"; die "serve does not answer"; }
+  until_true 10 lp status || { cat "$keep/serve.log"; die "serve does not answer"; }
+}
+
+# key_server: PyKMIP, a key server of other people's, with its own authority.
+kmip=(bash keymgr/kmiptest/testdata/pykmip-server.sh "$work/kmip")
+key_server() {
+  rm -f "$work/kmip/ready"
+  "${kmip[@]}" "$port" >>"$keep/kmip.log" 2>&1 &
+  keyserver=$!
+  until_true 15 test -e "$work/kmip/ready"
 }
 
 # attach NAME: the volume as the block device $loop of this host.
@@ -192,6 +202,55 @@ for m in lockplate_build_info lockplate_volume_size_bytes lockplate_volume_read_
 done
 proof "bytes read are counted" grep -qE '^lockplate_volume_read_bytes_total.* [1-9]' "$keep/metrics.txt"
 proof "healthz says so" curl -sSf --unix-socket "$work/metrics.sock" http://localhost/healthz
+
+step "the master key moves to a KMIP key server (PyKMIP), while fio writes and verifies"
+port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+trust() {
+  lp kmip keypair --common-name lockplate && lp kmip csr >"$work/csr.pem" &&
+    "${kmip[@]}" 0 "$work/csr.pem" "$work/client.crt" >/dev/null
+}
+proof "a key server answers on loopback" key_server
+proof "key pair, request, certificate signed by the key server's authority" trust
+proof "key server described" lp kmip server create --name pykmip --host 127.0.0.1 --port "$port" \
+  --ca-file "$work/kmip/ca.crt" --cert-file "$work/client.crt"
+proof "key provider made" lp kmip provider create pykmip
+proof "its server is seen to work" lp kmip provider add-server 1 1
+proof "the provider's test proves reach, trust and function" lp kmip provider test 1
+ciphertext() { tail -c +$((offset + 1)) "$image" | sha; }
+before=$(ciphertext)
+fio --name=verify --ioengine=nbd --uri="$(uri files)" --rw=randwrite --bs=4k --iodepth=16 --thread --size=48M --offset=8M --runtime=4 --time_based \
+  --verify=sha256 --verify_fatal=1 --do_verify=1 --verify_state_save=0 --output="$keep/fio.txt" >/dev/null 2>&1 &
+fiopid=$!
+lp key rekey --provider 1 --wait --json >"$work/rekey" 2>&1
+jq -c '.result | {keyToDecommission, newKey, state, operation}' "$work/rekey" 2>/dev/null | sed 's/^/      /'
+proof "the rekey ended Ready, from internal to external" jq -e \
+  '.status == "complete" and .result.state == "Ready" and .result.keyToDecommission.keyManagementType == "internal" and .result.newKey.keyManagementType == "external"' "$work/rekey"
+wait "$fiopid"
+proof "fio verified throughout" test $? = 0
+proof "not a byte of the container's data area changed" test "$before" = "$(ciphertext)"
+lp key status --json >"$work/key"
+proof "the key is external, at provider 1" jq -e '.masterKeyInfo | .keyManagementType == "external" and .keyProviderID == 1' "$work/key"
+
+step "the key server is away at a start: locked, a fault, and healed by itself"
+before="$(read_volume text) $(read_volume files)"
+kill "$keyserver"
+wait "$keyserver" 2>/dev/null
+keyserver=''
+proof "a running volume does not notice" qemu-io -f raw -c 'read 0 65536' "$(uri text)"
+{ kill -9 "$daemon" && wait "$daemon"; } 2>/dev/null
+serve
+state_is() { test "$(lp volume show text --json | jq -r .volume.lockplate.state)" = "$1"; }
+fault() { lp fault list | grep -q kmipServerFault; }
+proof "the volumes are locked" state_is locked
+proof "a fault says so" fault
+lp fault list | sed 's/^/      /' | cut -c1-160
+key_server
+started=$(date +%s%N)
+proof "they unlock by themselves once it is back" until_true 60 state_is online
+note "after $((($(date +%s%N) - started) / 1000000)) ms"
+proof "the fault clears" until_true 10 refused fault
+after="$(read_volume text) $(read_volume files)"
+proof "both volumes have the same sha256" test "$before" = "$after"
 
 step "the exit without lockplate (cryptsetup, OpenSSL)"
 sector=17

@@ -4,7 +4,7 @@
 # Without root and without sudo it prints the one line to run, and ends with 3.
 set -euo pipefail
 
-demo=(cryptsetup-bin curl e2fsprogs fio fuse3 jq libnbd-bin mount nbdkit openssl qemu-utils util-linux)
+demo=(cryptsetup-bin curl e2fsprogs fio fuse3 jq libnbd-bin mount nbdkit openssl python3-pykmip qemu-utils util-linux)
 bench=(fio jq nbdkit qemu-utils cryptsetup-bin)
 test=("${demo[@]}" busybox-static cpio gcc libc6-dev nbd-client nbd-server python3-libnbd python3-pykmip qemu-system-x86 shellcheck socat xfsprogs)
 
