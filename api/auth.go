@@ -16,6 +16,7 @@ type identity struct {
 	name  string // for the log: a user name, or "uid:N" on the socket
 	from  string // address without port, or "unix"
 	admin bool
+	peer  bool // known by the kernel, not by a password
 	get   bool // came as a GET: a link could have made it
 	// setup: no credentials, but root of this machine and there is no cluster
 	// yet. Only methods that say so may be called.
@@ -38,7 +39,7 @@ func (s *Server) identify(r *http.Request) (identity, error) {
 	if local {
 		who.name, who.from = p.name, "unix"
 		if p.admin {
-			who.admin = true
+			who.admin, who.peer = true, true
 			return who, nil
 		}
 		who.from = p.name

@@ -39,7 +39,7 @@ func TestTooManyFailuresIs429(t *testing.T) {
 func TestReaderMayOnlyRead(t *testing.T) {
 	r := newAPIRig(t)
 	for _, name := range r.srv.methods.names {
-		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"accountID":1,"username":"lockplate"}}`, asReader)
+		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"driveID":1,"accountID":1,"username":"lockplate"}}`, asReader)
 		reply := r.reply(w)
 		if r.srv.methods.find(name).access == adminOnly {
 			r.wantError(name, reply, wire.ErrPermissionDenied, "may only read")

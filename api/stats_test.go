@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"lockplate/api/wire"
@@ -102,5 +104,54 @@ func TestHostUsage(t *testing.T) {
 	}
 	if residentBytes([]byte("x")) != 0 || residentBytes([]byte("1 x")) != 0 {
 		t.Error("nonsense is 0")
+	}
+}
+
+func TestWhoAsks(t *testing.T) {
+	r := newAPIRig(t)
+	if a := resultOf[wire.GetCurrentClusterAdminResult](t, r, "GetCurrentClusterAdmin", `{}`).ClusterAdmin; a.Username != "ann" || a.ClusterAdminID != 1 || a.AuthMethod != "Cluster" {
+		t.Errorf("%+v", a)
+	}
+	root, err := r.srv.getCurrentClusterAdmin(t.Context(), identity{name: "uid:0", admin: true, peer: true}, nil)
+	if a := root.ClusterAdmin; err != nil || a.Username != "uid:0" || a.ClusterAdminID != 0 || a.AuthMethod != "Socket" {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+func TestDriveStats(t *testing.T) {
+	r := newAPIRig(t)
+	l := resultOf[wire.ListDriveStatsResult](t, r, "ListDriveStats", `{"drives":["1",9]}`)
+	if len(l.DriveStats) != 1 || l.DriveStats[0].UsedCapacity != 1<<39 || l.DriveStats[0].TotalCapacity != 1<<40 || len(l.Errors) != 1 {
+		t.Errorf("%+v", l)
+	}
+	if l := resultOf[wire.ListDriveStatsResult](t, r, "ListDriveStats", `{}`); len(l.DriveStats) != 2 || len(l.Errors) != 0 {
+		t.Errorf("%+v", l)
+	}
+	r.wantError("unknown", r.post(`{"method":"GetDriveStats","params":{"driveID":9}}`), wire.ErrDriveNotFound, "9")
+}
+
+// The limits that are told are those that hold: one over each is refused.
+func TestLimitsHold(t *testing.T) {
+	l := resultOf[wire.GetLimitsResult](t, newAPIRig(t), "GetLimits", `{}`)
+	c, err := cluster.Open(t.Context(), cluster.Config{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	if err := c.Create(t.Context(), cluster.CreateParams{}); err != nil {
+		t.Fatal(err)
+	}
+	var invalid *cluster.InvalidError
+	for _, v := range []cluster.CreateVolume{
+		{Name: strings.Repeat("n", int(l.VolumeNameLengthMax)+1), Size: l.VolumeSizeMin},
+		{Name: "", Size: l.VolumeSizeMin}, {Name: "v", Size: l.VolumeSizeMax + 1},
+	} {
+		if _, err := c.CreateVolume(t.Context(), v); !errors.As(err, &invalid) {
+			t.Errorf("name of %d, size %d: %v, want it refused for its value", len(v.Name), v.Size, err)
+		}
+	}
+	allowed := cluster.CreateVolume{Name: strings.Repeat("n", int(l.VolumeNameLengthMax)), Size: l.VolumeSizeMax}
+	if _, err := c.CreateVolume(t.Context(), allowed); err == nil || errors.As(err, &invalid) {
+		t.Errorf("%v: only a drive may be missing", err)
 	}
 }
