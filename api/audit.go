@@ -27,7 +27,7 @@ func logged() []string {
 // nothing are below info.
 func (s *Server) audit(ctx context.Context, method string, who identity, c *call, bad *wire.Error, took time.Duration) {
 	level, code := slog.LevelInfo, okCode
-	if m := s.methods.find(c.method); m != nil && m.access == readers {
+	if m := s.methods.find(c.method); m != nil && m.access != adminOnly {
 		level = slog.LevelDebug
 	}
 	if bad != nil {

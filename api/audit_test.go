@@ -15,6 +15,7 @@ func TestAdministrativeCallsAreAudited(t *testing.T) {
 	r.post(`{"method":"CreateKeyProviderKmip","params":{"keyProviderName":"vault"}}`)
 	r.post(`{"method":"DeleteVolume","params":{}}`)
 	r.post(`{"method":"ListVolumes"}`)
+	r.post(`{"method":"ListKeyServersKmip"}`)
 	r.post(`{"method":"AddClusterAdmin","params":{"username":"u","password":"very secret","access":["read"]}}`)
 	r.do(http.MethodPost, endpoint, `{"method":"DeleteVolume","params":{"volumeID":7}}`, asReader)
 	want := []string{
@@ -44,6 +45,7 @@ func TestWithoutAuditLogNothingChanges(t *testing.T) {
 		t.Errorf("it was done: %v", r.last)
 	}
 	resultOf[wire.ListVolumesResult](t, r, "ListVolumes", `{}`)
+	resultOf[wire.ListKeyServersKmipResult](t, r, "ListKeyServersKmip", `{}`)
 }
 
 func TestRekeyNeedsEncryption(t *testing.T) {

@@ -41,7 +41,7 @@ func TestReaderMayOnlyRead(t *testing.T) {
 	for _, name := range r.srv.methods.names {
 		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"driveID":1,"accountID":1,"username":"lockplate"}}`, asReader)
 		reply := r.reply(w)
-		if r.srv.methods.find(name).access == adminOnly {
+		if r.srv.methods.find(name).access != readers {
 			r.wantError(name, reply, wire.ErrPermissionDenied, "may only read")
 		} else if reply["error"] != nil {
 			t.Errorf("%s: %s", name, reply["error"])

@@ -139,7 +139,7 @@ func (s *Server) lookup(c *call, who identity) (*method, *wire.Error) {
 	switch {
 	case m == nil:
 		return nil, fail(wire.ErrUnknownMethod, " method=%s", clip(c.method))
-	case m.access == adminOnly && !who.admin && !who.setup:
+	case m.access != readers && !who.admin && !who.setup:
 		return m, fail(wire.ErrPermissionDenied, "%s: user %s may only read; ask an administrator", m.name, clip(who.name))
 	case m.access == adminOnly && who.get:
 		return m, fail(wire.ErrPermissionDenied, "%s: GET is only for methods that change nothing; use POST", m.name)

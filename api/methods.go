@@ -10,8 +10,9 @@ import (
 type access uint8
 
 const (
-	adminOnly access = iota // changes something or shows a secret; POST only
-	readers                 // changes nothing; GET too
+	adminOnly  access = iota // changes something or shows a secret; POST only, audited
+	adminReads               // changes nothing, but is for administrators; GET too
+	readers                  // changes nothing; GET too
 )
 
 // method is one row of the table.
@@ -67,7 +68,7 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodRemoveRecoveryKey, access: adminOnly, run: bind(s.removeRecoveryKey)},
 
 		{name: wire.MethodAddClusterAdmin, access: adminOnly, run: bind(s.addClusterAdmin)},
-		{name: wire.MethodListClusterAdmins, access: adminOnly, run: bind(s.listClusterAdmins)},
+		{name: wire.MethodListClusterAdmins, access: adminReads, run: bind(s.listClusterAdmins)},
 		{name: wire.MethodModifyClusterAdmin, access: adminOnly, run: bind(s.modifyClusterAdmin)},
 		{name: wire.MethodRemoveClusterAdmin, access: adminOnly, run: bind(s.removeClusterAdmin)},
 
@@ -98,17 +99,17 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodGetAccountByName, access: readers, run: bind(s.getAccountByName)},
 
 		{name: wire.MethodCreateKeyPair, access: adminOnly, run: bind(s.createKeyPair)},
-		{name: wire.MethodGetSignRequest, access: adminOnly, run: bind(s.getSignRequest)},
+		{name: wire.MethodGetSignRequest, access: adminReads, run: bind(s.getSignRequest)},
 		{name: wire.MethodCreateKeyServer, access: adminOnly, run: bind(s.createKeyServer)},
 		{name: wire.MethodModifyKeyServer, access: adminOnly, run: bind(s.modifyKeyServer)},
 		{name: wire.MethodDeleteKeyServer, access: adminOnly, run: bind(s.deleteKeyServer)},
-		{name: wire.MethodGetKeyServer, access: adminOnly, run: bind(s.getKeyServer)},
-		{name: wire.MethodListKeyServers, access: adminOnly, run: bind(s.listKeyServers)},
+		{name: wire.MethodGetKeyServer, access: adminReads, run: bind(s.getKeyServer)},
+		{name: wire.MethodListKeyServers, access: adminReads, run: bind(s.listKeyServers)},
 		{name: wire.MethodTestKeyServer, access: adminOnly, run: bind(s.testKeyServer)},
 		{name: wire.MethodCreateKeyProvider, access: adminOnly, run: bind(s.createKeyProvider)},
 		{name: wire.MethodDeleteKeyProvider, access: adminOnly, run: bind(s.deleteKeyProvider)},
-		{name: wire.MethodGetKeyProvider, access: adminOnly, run: bind(s.getKeyProvider)},
-		{name: wire.MethodListKeyProviders, access: adminOnly, run: bind(s.listKeyProviders)},
+		{name: wire.MethodGetKeyProvider, access: adminReads, run: bind(s.getKeyProvider)},
+		{name: wire.MethodListKeyProviders, access: adminReads, run: bind(s.listKeyProviders)},
 		{name: wire.MethodTestKeyProvider, access: adminOnly, run: bind(s.testKeyProvider)},
 		{name: wire.MethodAddServerToProvider, access: adminOnly, run: bind(s.addServerToProvider)},
 		{name: wire.MethodRemoveServer, access: adminOnly, run: bind(s.removeServer)},
@@ -117,7 +118,7 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodDestroyMasterKey, access: adminOnly, run: bind(s.destroyMasterKey)},
 
 		{name: wire.MethodGetStoreBackup, access: adminOnly, run: bind(s.getStoreBackup)},
-		{name: wire.MethodCheckStore, access: adminOnly, run: bind(s.checkStore)},
+		{name: wire.MethodCheckStore, access: adminReads, run: bind(s.checkStore)},
 		{name: wire.MethodGetGatewayInfo, access: readers, run: bind(s.getGatewayInfo)},
 	}
 	t := methodTable{byName: map[string]*method{}}
