@@ -33,6 +33,8 @@ func (m *Manager) cleanUp(ctx context.Context) error {
 	return err
 }
 
+// cleanKey does for one key what cleanUp is for. A key that never was in use has
+// no state to change: the sweep ends it.
 func (m *Manager) cleanKey(ctx context.Context, r *masterRecord) error {
 	if r.Sweep {
 		if err := m.sweep(ctx, r); err != nil {
@@ -109,6 +111,8 @@ func (m *Manager) sweep(ctx context.Context, r *masterRecord) error {
 	})
 }
 
+// sweepAt is sweep at one address. An abandoned key goes by its identifier too,
+// for servers that do not find it by its name.
 func (m *Manager) sweepAt(ctx context.Context, one *kmip.Client, r *masterRecord) error {
 	var ids []string
 	err := m.send("Locate", func() (err error) {
@@ -188,6 +192,7 @@ func (m *Manager) DestroyKey(ctx context.Context, id string) error {
 	return nil
 }
 
+// destroyable gives a key that is not in use and that no job needs.
 func destroyable(tx store.Tx, id string) (*masterRecord, error) {
 	r, err := getMaster(tx, id)
 	if err != nil {
@@ -206,6 +211,7 @@ func destroyable(tx store.Tx, id string) (*masterRecord, error) {
 	return nil, fmt.Errorf("master key %s is %s: %w", id, r.State, ErrKeyInUse)
 }
 
+// destroyOld asks every address, since each may have a copy.
 func (m *Manager) destroyOld(ctx context.Context, r *masterRecord) error {
 	if r.Sweep || r.Type == Internal {
 		if err := m.cleanKey(ctx, r); err != nil || r.State == StateAbandoned || r.Type == Internal {

@@ -24,6 +24,7 @@ type clients struct {
 	closed bool
 }
 
+// client is a kmip.Client with the record that it was made from.
 type client struct {
 	*kmip.Client
 	rec serverRecord
@@ -46,6 +47,7 @@ func (c *clients) fresh(r *serverRecord) (*kmip.Client, error) {
 	return k, nil
 }
 
+// observe translates for those who do not know package kmip.
 func (c *clients) observe() kmip.Observer {
 	o := kmip.Observer{Failover: c.observer.Failover}
 	if tell := c.observer.Request; tell != nil {

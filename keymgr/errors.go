@@ -29,7 +29,7 @@ var (
 	ErrLocked  = errors.New("the master key is not at hand")
 	ErrInvalid = errors.New("not a valid value")
 
-	ErrNoKeyPair    = errors.New("there is no key pair: make it first (CreatePublicPrivateKeyPair)")
+	ErrNoKeyPair    = errors.New("there is no key pair: make it first, and have its certificate request signed")
 	ErrKeyPairInUse = errors.New("the key pair is in use: " +
 		"rekey to another key management and destroy the provider's old keys first")
 	ErrNoKeyServer    = errors.New("no such key server")

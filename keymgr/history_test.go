@@ -8,6 +8,8 @@ import (
 	"lockplate/keymgr"
 	"lockplate/keymgr/kmip"
 	"lockplate/keymgr/kmiptest"
+	"lockplate/store"
+	"lockplate/store/storetest"
 )
 
 // TestActiveProviderIsProtected: its last server cannot go, another server is
@@ -138,5 +140,67 @@ func TestRestoredBackupUsesTheOldKey(t *testing.T) {
 	m = restored().mustOpen()
 	if err := m.Locked(); kmip.ClassOf(err) != kmip.ClassKeyNotFound {
 		t.Errorf("key destroyed: %v", err)
+	}
+}
+
+// TestSealersWithExternalKeys: what seals the private key is needed at each
+// start, and seals internal keys again after a rekey back.
+func TestSealersWithExternalKeys(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{"passphrase", "credential:cred"} {
+		r := &rekeyRig{rig: newRig(t, spec), k: newKMS(t, 1), jobs: &jobs{}, model: map[string]string{}}
+		r.kmip = r.k.adjust
+		r.held = func(int) int { return r.k.servers[0].Keys.Count() }
+		r.begin(2)
+		r.p[0], _ = r.k.join(r.m, 1)
+		r.p[1] = r.p[0]
+		r.ended(r.rekey(r.toProvider(0)))
+		r.clean()
+		r.m.Close()
+		right := r.opts
+		r.opts.Passphrase, r.opts.CredentialsDir = pass("wrong"), t.TempDir()
+		want := keymgr.ErrWrongPassphrase
+		if spec != "passphrase" {
+			want = keymgr.ErrSealerMissing
+		}
+		if _, err := r.open(); !errors.Is(err, want) {
+			t.Errorf("%s: opened with another one: %v", spec, err)
+		}
+		r.opts = right
+		r.m = r.mustOpen()
+		if k := r.m.Master(); !k.Sealed || k.Sealer != "" || k.Warning != "" {
+			t.Errorf("%s: external key: %+v", spec, k)
+		}
+		for _, to := range []keymgr.RekeyTarget{internal, {}} {
+			r.ended(r.rekey(to))
+			r.clean()
+			r.reopen()
+		}
+		r.wantWhole(t, spec)
+	}
+}
+
+// TestLockedManagerTakesNoKeys: a volume made while the master key is away
+// would have no key after the next start.
+func TestLockedManagerTakesNoKeys(t *testing.T) {
+	t.Parallel()
+	r := newExternal(t, 1)
+	for _, s := range r.k.servers {
+		s.Refuse()
+	}
+	r.reopen()
+	before := storetest.Dump(t, r.st)
+	k := secret(t, "key")
+	err := r.st.Update(t.Context(), func(tx store.Tx) error { return r.m.PutDataKey(tx, r.cluster, k) })
+	if !errors.Is(err, keymgr.ErrLocked) || len(storetest.Dump(t, r.st)) != len(before) {
+		t.Errorf("put while locked: %v", err)
+	}
+	for v := range r.model { // needs no key
+		if err := r.st.Update(t.Context(), func(tx store.Tx) error { return r.m.DeleteDataKey(tx, v) }); err != nil {
+			t.Errorf("delete while locked: %v", err)
+		}
+	}
+	if _, err := r.m.Verify(t.Context()); !errors.Is(err, keymgr.ErrLocked) {
+		t.Errorf("verify while locked: %v", err)
 	}
 }

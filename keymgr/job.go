@@ -73,6 +73,7 @@ func (m *Manager) step(ctx context.Context, j *jobRecord, r *masterRecord) error
 	return fmt.Errorf("%w (rekey to master key %s, which is %s)", ErrIntegrity, r.ID, r.State)
 }
 
+// progress tells the job's owner how far it is.
 func (m *Manager) progress(j *jobRecord, state string, percent int) {
 	if m.hooks.Progress != nil {
 		m.hooks.Progress(j.Handle, state, percent)
@@ -181,6 +182,8 @@ func (m *Manager) end(tx store.Tx, j *jobRecord, result map[string]any, cause er
 	return m.tellEnd(tx, j, result, cause)
 }
 
+// tellEnd gives the result to the job's owner, once: a halted job was told of as
+// failed.
 func (m *Manager) tellEnd(tx store.Tx, j *jobRecord, result map[string]any, cause error) error {
 	if m.hooks.End == nil || j.Halted != "" {
 		return nil

@@ -36,6 +36,7 @@ func openExternal(ctx context.Context, st store.Store, o Options, rec *masterRec
 	return m, nil
 }
 
+// lockedError is ErrLocked with its reason.
 func lockedError(err error) error { return fmt.Errorf("%w: %w", ErrLocked, err) }
 
 // Locked is nil while the current master key is in memory, as an internal one
@@ -78,6 +79,7 @@ func (m *Manager) Unlock(ctx context.Context) error {
 	return nil
 }
 
+// setLocked notes why an attempt to unlock failed.
 func (m *Manager) setLocked(err error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -119,6 +121,7 @@ func (m *Manager) fetchKey(ctx context.Context, r *masterRecord) (*Secret, error
 	return key, nil
 }
 
+// internal is the source of keys that are kept sealed in the store.
 func (m *Manager) internal() *InternalSource {
 	return &InternalSource{Store: m.st, Sealer: m.sealer, Cluster: m.cluster, Rand: m.rand}
 }

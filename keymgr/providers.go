@@ -39,6 +39,7 @@ func capabilities() string {
 	return fmt.Sprintf("KMIP 1.0-1.4, FIPS 140-3 mode %s, TLS 1.2-1.3 (%s crypto/tls)", mode, runtime.Version())
 }
 
+// describe gives the record as callers see it, with the servers that name it.
 func (r *providerRecord) describe(tx store.Tx, active map[int64]bool) (KeyProvider, error) {
 	p := KeyProvider{ID: r.ID, Name: r.Name, Active: active[r.ID], ServerIDs: []int64{}, Capabilities: capabilities()}
 	all, err := servers(tx, &r.ID)

@@ -30,6 +30,7 @@ type Timing struct {
 	Retry time.Duration // wait after a first failure; 500 ms
 }
 
+// fill sets the defaults.
 func (t *Timing) fill() {
 	for _, d := range []struct {
 		have *time.Duration
@@ -85,6 +86,7 @@ func (m *Manager) retryHalted() {
 	m.wake()
 }
 
+// putJob stores the job.
 func putJob(tx store.Tx, j *jobRecord) error {
 	b, err := marshalRecord(j)
 	if err != nil {
@@ -93,6 +95,7 @@ func putJob(tx store.Tx, j *jobRecord) error {
 	return tx.Put(keyJob, b)
 }
 
+// getMaster reads the record of a master key; ErrNotFound.
 func getMaster(tx store.Tx, id string) (*masterRecord, error) {
 	key := prefixMaster + id
 	b, err := tx.Get(key)
@@ -161,6 +164,7 @@ func (m *Manager) target(t RekeyTarget) (RekeyTarget, error) {
 	return t, nil
 }
 
+// noJob fails while a rekey is under way.
 func noJob(tx store.Tx) error {
 	j, err := getJob(tx)
 	if err == nil && j != nil {

@@ -67,10 +67,12 @@ func (r *serverRecord) sameWay(o *serverRecord) bool {
 		r.CACertificate == o.CACertificate && r.ClientCertificate == o.ClientCertificate
 }
 
+// same says that both records are equal.
 func (r *serverRecord) same(o *serverRecord) bool {
 	return r.sameWay(o) && r.Name == o.Name && r.ProviderID == o.ProviderID
 }
 
+// describe gives the record as callers see it.
 func (r *serverRecord) describe(active map[int64]bool) KeyServer {
 	return KeyServer{
 		ID: r.ID, ProviderID: r.ProviderID, Active: active[r.ProviderID], Name: r.Name, Hostnames: r.Hostnames,
@@ -78,6 +80,7 @@ func (r *serverRecord) describe(active map[int64]bool) KeyServer {
 	}
 }
 
+// idKey is the key of a numbered record, in the order of the numbers.
 func idKey(prefix string, id int64) string { return fmt.Sprintf("%s%010d", prefix, id) }
 
 // nextID gives the next id of a kind: 1, 2, … and none twice.
@@ -220,6 +223,7 @@ func (m *Manager) ModifyKeyServer(ctx context.Context, id int64, c KeyServerChan
 	return m.KeyServer(ctx, id)
 }
 
+// apply sets what is given.
 func (c *KeyServerChange) apply(r *serverRecord) {
 	set(&r.Name, c.Name)
 	set(&r.Port, c.Port)
@@ -236,6 +240,8 @@ func set[T any](to, from *T) {
 	}
 }
 
+// replaceServer proves the new way and records it, if nobody else changed the
+// record meanwhile: the proof would be for something else.
 func (m *Manager) replaceServer(ctx context.Context, was, r *serverRecord) error {
 	if err := m.checkServer(r); err != nil {
 		return err

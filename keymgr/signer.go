@@ -22,6 +22,7 @@ type signer struct {
 	key *Secret
 }
 
+// newSigner copies a private key to locked memory; the caller wipes it.
 func newSigner(key *rsa.PrivateKey) (*signer, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

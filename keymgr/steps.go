@@ -1,5 +1,18 @@
 package keymgr
 
+// The steps of a rekey. Each begins from what the store says, does one thing at
+// a key server or none, and records the next state in one transaction; so after
+// a crash the same step is done again, and every step bears that:
+//
+//	planned   make the key, or find that it was made
+//	created   activate it; again is no error
+//	active    read it back and record its check value
+//	verified  rewrap everything: the commit point
+//	current   read everything again
+//
+// Up to the commit a failure costs nothing but the new key. After it there is
+// no way back, and the old key is kept until the new one was seen to work.
+
 import (
 	"bytes"
 	"context"
@@ -156,6 +169,7 @@ func (m *Manager) verify(ctx context.Context, j *jobRecord, r *masterRecord) err
 	})
 }
 
+// checkInternal unseals the new key as it is stored and gives its check value.
 func (m *Manager) checkInternal(ctx context.Context, r *masterRecord) ([]byte, error) {
 	key, err := m.fetchKey(ctx, r)
 	if err != nil {
@@ -193,6 +207,7 @@ func (m *Manager) checkEverywhere(ctx context.Context, r *masterRecord) ([]byte,
 	return check, nil
 }
 
+// checkAt gives the check value of the key at one address.
 func (m *Manager) checkAt(ctx context.Context, one *kmip.Client, id string) ([]byte, error) {
 	var v [kcvBytes]byte
 	err := m.send("Get", func() error {
@@ -219,6 +234,8 @@ func (m *Manager) rewrap(ctx context.Context, j *jobRecord, r *masterRecord) err
 		if err != nil {
 			return err
 		}
+		// Read again: another rekey cannot have come between, but this
+		// function may run twice.
 		if cur, err = getMaster(tx, r.ID); err != nil {
 			return err
 		}
@@ -229,6 +246,8 @@ func (m *Manager) rewrap(ctx context.Context, j *jobRecord, r *masterRecord) err
 		if err := errors.Join(putMaster(tx, old), putMaster(tx, cur)); err != nil {
 			return err
 		}
+		// Volumes made meanwhile are in the pages of this transaction, and
+		// none can be added to old pages after it.
 		return m.use(func(keys ring) error {
 			from, to := keys[uuid.MustParse(old.ID)], keys[uuid.MustParse(cur.ID)]
 			if from == nil || to == nil {
@@ -298,6 +317,8 @@ func rewrapPage(tx store.Tx, p page, from, to *wrapper) error {
 	return tx.Put(pageKey(q.number()), q)
 }
 
+// rewrapRecord moves one data key, which is in locked memory meanwhile. It is
+// opened again from the new record before that is trusted.
 func rewrapRecord(w wrap, from, to *wrapper) (wrap, error) {
 	key, err := from.unwrap(w)
 	if err != nil {
@@ -344,7 +365,7 @@ func (m *Manager) confirm(ctx context.Context, j *jobRecord, r *masterRecord) er
 	if err != nil {
 		return fmt.Errorf("record the end of the rekey: %w", err)
 	}
-	m.forget(j.Old)
+	m.forget(j.Old) // nothing is wrapped under it any more
 	m.log.Info("rekey confirmed", "key_id", r.ID)
 	return nil
 }
@@ -377,6 +398,7 @@ func result(old, now *masterRecord) map[string]any {
 	}
 }
 
+// keyInfo is a key as Element shows it: without provider if it has none.
 func keyInfo(r *masterRecord) map[string]any {
 	k := map[string]any{"keyID": r.ID, "keyManagementType": string(r.Type)}
 	if r.Type == External {
@@ -385,6 +407,7 @@ func keyInfo(r *masterRecord) map[string]any {
 	return k
 }
 
+// management names where a key is kept, in the words of the result.
 func management(r *masterRecord) string {
 	if r.Type == External {
 		return fmt.Sprintf("External Key Management with keyProviderID=%d", r.ProviderID)

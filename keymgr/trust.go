@@ -117,6 +117,8 @@ func keyPairFree(tx store.Tx) error {
 	return nil
 }
 
+// makeKeyPair makes key, request and sealed key; nothing is stored. name is the
+// subject in DER.
 func (m *Manager) makeKeyPair(ctx context.Context, name []byte) (*trustRecord, *signer, error) {
 	key, err := rsa.GenerateKey(m.rand, rsaBits)
 	if err != nil {

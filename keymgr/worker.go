@@ -24,6 +24,8 @@ type worker struct {
 // maxRetry is the longest wait between two attempts.
 const maxRetry = time.Minute
 
+// newWorker gives a worker that does nothing until kicked. work does one piece
+// and says whether to come again at once.
 func newWorker(retry time.Duration, work func(context.Context) (bool, error)) *worker {
 	w := &worker{work: work, retry: retry, kicked: make(chan struct{}, 1)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -56,6 +58,8 @@ func (w *worker) stop() {
 	w.done.Wait()
 }
 
+// run works until there is nothing to do. The wait doubles with each failure in
+// a row, and a kick cuts it short.
 func (w *worker) run() {
 	wait := w.retry
 	for {
@@ -87,6 +91,7 @@ func (w *worker) idle() bool {
 	}
 }
 
+// pause waits for d, a kick, or the end.
 func (w *worker) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
