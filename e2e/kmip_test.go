@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -302,4 +304,112 @@ func TestFioRunsThroughRekeys(t *testing.T) {
 	if n := <-done; n == 0 {
 		t.Error("fio did not run")
 	}
+}
+
+// keys reads what the key server holds, from its own database.
+func (k *keyServer) keys() [][]byte {
+	k.t.Helper()
+	const query = `import sqlite3, sys
+for (value,) in sqlite3.connect(sys.argv[1]).execute("select value from managed_objects"): print(value.hex())`
+	var out [][]byte
+	for line := range strings.Lines(run(k.t, "/usr/bin/python3", "-c", query, filepath.Join(k.dir, "kmip.db"))) {
+		b, err := hex.DecodeString(strings.TrimSpace(line))
+		must(k.t, err)
+		out = append(out, b)
+	}
+	return out
+}
+
+// The master keys are known here from the key server's own database. None of
+// them, nor the private key of the cluster, may be in what lockplate writes,
+// prints or shows of itself.
+func TestMasterKeysStayInMemory(t *testing.T) {
+	k := newKeyServer(t)
+	metrics := freeAddr(t)
+	g := newGateway(t, "--log-level", "debug", "--metrics", "tcp:"+metrics)
+	g.volume("vol", "4M")
+	g.api("CreatePublicPrivateKeyPair", object{"commonName": "lockplate"})
+	provider := g.addProvider(k)
+	for range 2 {
+		g.rekey(object{"keyManagementType": "external", "keyProviderID": provider})
+	}
+	k.proc.stop(t)
+	g.restart() // locked, with a fault that quotes what went wrong
+	keys := k.keys()
+	if len(keys) != 2 || len(keys[0]) != 32 {
+		t.Fatalf("the key server holds %d keys, want 2 of 32 bytes", len(keys))
+	}
+	places := map[string][]byte{
+		"metrics": []byte(httpGet(t, "http://"+metrics+"/metrics")), "key history": []byte(g.cli("key", "history", "--json")),
+		"status": []byte(g.cli("status")), "csr": []byte(g.cli("kmip", "csr")),
+	}
+	for _, method := range []string{
+		"GetSoftwareEncryptionAtRestInfo", "ListAsyncResults", "ListEvents", "ListClusterFaults", "ListKeyServersKmip",
+		"ListKeyProvidersKmip", "GetClusterInfo", "ListVolumes",
+	} {
+		places[method] = []byte(g.cli("api", method))
+	}
+	g.stop()
+	addFiles(t, places, g.state, g.drive, g.log())
+	for place, b := range places {
+		for _, key := range keys {
+			for _, form := range forms(key) {
+				if bytes.Contains(b, form) {
+					t.Errorf("a master key is in %s", place)
+				}
+			}
+		}
+		if bytes.Contains(b, []byte("PRIVATE KEY")) && !strings.HasSuffix(place, "api.key") {
+			t.Errorf("a private key is in %s", place)
+		}
+	}
+}
+
+// TestClientsNoticeNothing of what may befall a key server: it is killed, it is
+// silent, slow, denies and lies, while a client writes and reads back.
+func TestClientsNoticeNothing(t *testing.T) {
+	k := newKeyServer(t)
+	g := newGateway(t)
+	g.volume("vol", "8M")
+	g.api("CreatePublicPrivateKeyPair", object{"commonName": "lockplate"})
+	g.rekey(object{"keyManagementType": "external", "keyProviderID": g.addProvider(k)})
+	c := g.dial("vol")
+	n := 0
+	alive := func() {
+		t.Helper()
+		n++
+		text := fmt.Sprintf("round %d of a client that knows nothing of keys", n)
+		must(t, c.writeAt([]byte(text), int64(n)*4096))
+		must(t, c.flush())
+		expect(t, c, int64(n)*4096, text)
+	}
+	faulty := func(what string) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, "a fault while the key server "+what, func() bool {
+			alive()
+			return strings.Contains(g.faults("current"), "kmipServerFault")
+		})
+		t.Logf("%s: fault after %v", what, time.Since(began).Round(10*time.Millisecond))
+	}
+	healthy := func() {
+		t.Helper()
+		eventually(t, "the fault to clear", func() bool {
+			alive()
+			return !strings.Contains(g.faults("current"), "kmipServerFault")
+		})
+	}
+	fault := filepath.Join(k.dir, "fault")
+	for what, lines := range map[string]string{
+		"refuses": "refuse\n", "denies": "deny *\n", "is too slow": "delay * 30\n", "drops": "drop *\n",
+	} {
+		must(t, os.WriteFile(fault, []byte(lines), 0o600))
+		faulty(what)
+		must(t, os.Remove(fault))
+		healthy()
+	}
+	k.proc.kill()
+	faulty("is dead")
+	k.start()
+	healthy()
 }
