@@ -193,7 +193,7 @@ func (c *Cluster) openKeys(ctx context.Context, rec *clusterRecord) (*keymgr.Man
 
 func (c *Cluster) keyOptions(cluster string, s keymgr.Sealer) keymgr.Options {
 	return keymgr.Options{
-		Cluster: cluster, Sealer: s, Rand: c.cfg.Rand, Now: c.now, Logger: c.log, Hooks: c.jobHooks(),
+		Cluster: cluster, Sealer: s, Rand: c.cfg.Rand, Now: c.now, Logger: c.log, Hooks: c.jobHooks(), Observer: c.metrics.kmip,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"lockplate/blockdev"
@@ -46,6 +47,7 @@ type rig struct {
 	t     *testing.T
 	dir   string
 	clock *clock
+	reg   prometheus.Registerer // nil: the cluster's own
 	*Cluster
 }
 
@@ -71,7 +73,7 @@ func (r *rig) params() CreateParams {
 }
 
 func (r *rig) config() Config {
-	return Config{State: filepath.Join(r.dir, "state"), Now: r.clock.now}
+	return Config{State: filepath.Join(r.dir, "state"), Now: r.clock.now, Registerer: r.reg}
 }
 
 func (r *rig) start() {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"lockplate/keymgr"
 )
 
 // ioOp is a kind of client request.
@@ -112,6 +114,7 @@ type metrics struct {
 	certEnd  *prometheus.Desc
 	auditUp  *prometheus.Desc
 	auditN   *prometheus.Desc
+	kmip     keymgr.Observer
 }
 
 // ioBuckets are powers of two from 10 µs to 0.33 s.
@@ -158,6 +161,7 @@ func newMetrics(reg prometheus.Registerer, c *Cluster) *metrics {
 		auditN:   desc("audit_records", "Number of the last record in the audit log."),
 	}
 	reg.MustRegister(m, m.duration)
+	m.kmip = kmipMetrics(reg)
 	return m
 }
 

@@ -2,9 +2,35 @@ package cluster
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"lockplate/keymgr"
 )
+
+// kmipMetrics counts what is asked of key servers. It is an Observer's target:
+// its labels come from keymgr's own lists, so they are bounded.
+func kmipMetrics(reg prometheus.Registerer) keymgr.Observer {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lockplate_kmip_requests_total", Help: "Requests to key servers, by outcome: ok, or what there is to be fixed.",
+	}, []string{"operation", "class"})
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "lockplate_kmip_request_duration_seconds", Help: "Time that requests to key servers took.",
+		Buckets: prometheus.ExponentialBuckets(1e-3, 2, 14),
+	}, []string{"operation"})
+	failovers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lockplate_kmip_failovers_total", Help: "Requests that were answered by another address than the first.",
+	}, []string{"operation"})
+	reg.MustRegister(requests, duration, failovers)
+	return keymgr.Observer{
+		Request: func(operation, class string, took time.Duration) {
+			requests.WithLabelValues(operation, class).Inc()
+			duration.WithLabelValues(operation).Observe(took.Seconds())
+		},
+		Failover: func(operation, _, _ string) { failovers.WithLabelValues(operation).Inc() },
+	}
+}
 
 func oneIf(b bool) float64 {
 	if b {

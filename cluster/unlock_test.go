@@ -350,9 +350,12 @@ func TestCertificateFaultOfAProvidersServer(t *testing.T) {
 }
 
 func TestKeyMetrics(t *testing.T) {
-	r, _ := withKeyServer(t)
+	r := withCluster(t)
+	r.shutdown()
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(r.metrics)
+	r.reg = reg
+	r.start()
+	r.keyServer()
 	want := `
 # HELP lockplate_audit_up 1 while the audit log can be written, else 0.
 # TYPE lockplate_audit_up gauge
@@ -367,6 +370,9 @@ lockplate_master_key_available 1
 	}
 	if n, err := testutil.GatherAndCount(reg, "lockplate_key_server_certificate_expiry_timestamp_seconds"); err != nil || n != 2 {
 		t.Errorf("%d certificates, %v; want 2", n, err)
+	}
+	if n, err := testutil.GatherAndCount(reg, "lockplate_kmip_requests_total"); err != nil || n == 0 {
+		t.Errorf("requests to the key server are not counted: %v", err)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
