@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -368,6 +369,59 @@ func (c commitThenDie) Update(ctx context.Context, fn func(store.Tx) error) erro
 		return nil
 	})
 	return err
+}
+
+// forgetful is a store whose first transaction that retires a key is durable, and
+// fails all the same.
+type forgetful struct {
+	store.Store
+	mu   sync.Mutex
+	done bool
+}
+
+func (f *forgetful) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if err := f.Store.Update(ctx, fn); err != nil {
+		return err
+	}
+	return f.View(ctx, func(tx store.Tx) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, v := range tx.Scan("master/") {
+			if !f.done && bytes.Contains(v, []byte(`"retiring"`)) {
+				f.done = true
+				return errors.New("answer lost")
+			}
+		}
+		return nil
+	})
+}
+
+// TestCommitThatSeemsToFail goes on from what the store says.
+func TestCommitThatSeemsToFail(t *testing.T) {
+	t.Parallel()
+	r := newExternal(t, 3)
+	r.m.Close()
+	st := &forgetful{Store: r.st}
+	m, err := keymgr.Open(t.Context(), st, r.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := m.Master().ID
+	h, err := m.Rekey(t.Context(), internal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := r.ended(h); !strings.Contains(text, "state:Ready") || !st.done {
+		t.Errorf("ended with %s", text)
+	}
+	r.clean()
+	if k := m.Master(); k.ID == old || k.Type != keymgr.Internal {
+		t.Errorf("master %+v", k)
+	}
+	r.rig.wantKeys(m, r.model)
+	m.Close()
+	r.m = r.mustOpen()
+	r.wantWhole(t, "commit")
 }
 
 // TestStartWithoutKeyServer opens locked, says why, and unlocks when the server

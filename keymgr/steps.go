@@ -259,11 +259,16 @@ func (m *Manager) rewrap(ctx context.Context, j *jobRecord, r *masterRecord) err
 	if err != nil {
 		return fmt.Errorf("rewrap data keys: %w", err)
 	}
-	m.mu.Lock()
-	m.info = m.describe(cur)
-	m.mu.Unlock()
+	m.setInfo(cur)
 	m.log.Info("master key replaced", "key_id", cur.ID, "old", j.Old)
 	return nil
+}
+
+// setInfo makes a key the one that Master describes.
+func (m *Manager) setInfo(r *masterRecord) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.info = m.describe(r)
 }
 
 // load fetches a key into memory, beside the current one.
@@ -349,6 +354,7 @@ func (m *Manager) confirm(ctx context.Context, j *jobRecord, r *masterRecord) er
 		return err
 	})
 	defer key.Destroy()
+	m.setInfo(r) // where the commit was durable and seemed to fail
 	if err == nil {
 		err = m.opens(ctx, m.wrapper(r, key))
 	}
