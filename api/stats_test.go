@@ -43,8 +43,16 @@ func TestStagesOfFullness(t *testing.T) {
 		total, used int64
 		want        int
 	}{
-		{0, 0, 0}, {1000, 0, 0}, {1000, 849, 0}, {1000, 850, 1}, {1000, 950, 2}, {1000, 990, 3}, {1000, 999, 3},
-		{1000, 1000, 4}, {1 << 60, 1<<60 - 1, 3}, {1 << 60, 1 << 60, 4},
+		{0, 0, 0},
+		{1000, 0, 0},
+		{1000, 849, 0},
+		{1000, 850, 1},
+		{1000, 950, 2},
+		{1000, 990, 3},
+		{1000, 999, 3},
+		{1000, 1000, 4},
+		{1 << 60, 1<<60 - 1, 3},
+		{1 << 60, 1 << 60, 4},
 	} {
 		if got := (space{c.total, c.used}).stage(); got != c.want {
 			t.Errorf("%d of %d: stage %d, want %d", c.used, c.total, got, c.want)
@@ -144,7 +152,8 @@ func TestLimitsHold(t *testing.T) {
 	var invalid *cluster.InvalidError
 	for _, v := range []cluster.CreateVolume{
 		{Name: strings.Repeat("n", int(l.VolumeNameLengthMax)+1), Size: l.VolumeSizeMin},
-		{Name: "", Size: l.VolumeSizeMin}, {Name: "v", Size: l.VolumeSizeMax + 1},
+		{Name: "", Size: l.VolumeSizeMin},
+		{Name: "v", Size: l.VolumeSizeMax + 1},
 	} {
 		if _, err := c.CreateVolume(t.Context(), v); !errors.As(err, &invalid) {
 			t.Errorf("name of %d, size %d: %v, want it refused for its value", len(v.Name), v.Size, err)
