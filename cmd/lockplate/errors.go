@@ -63,6 +63,16 @@ func apiHint(name string) string {
 		return "see 'lockplate api GetAPI'"
 	case wire.ErrRetry:
 		return "try again"
+	case wire.ErrKeyPairNotFound:
+		return "'lockplate kmip keypair' makes it"
+	case wire.ErrKeyServerNotFound:
+		return "see 'lockplate kmip server list'"
+	case wire.ErrKeyProviderNotFound:
+		return "see 'lockplate kmip provider list'"
+	case wire.ErrMasterKeyNotFound:
+		return "see 'lockplate key history'"
+	case wire.ErrRekeyInProgress:
+		return "see 'lockplate job list'"
 	case wire.ErrNoSpace:
 		return "free some space, or add a drive with 'lockplate drive add'"
 	}
