@@ -93,6 +93,7 @@ func TestAuditChainGoesOnAfterRestart(t *testing.T) {
 }
 
 func TestAuditVerifyFindsEveryFlippedBit(t *testing.T) {
+	t.Parallel()
 	a := newAuditRig(t)
 	a.fill(3)
 	log, head, dir := a.read(auditFile), a.read(auditHeadFile), t.TempDir()
@@ -168,6 +169,7 @@ func TestAuditVerifyBoundsLines(t *testing.T) {
 }
 
 func TestAuditLogStartsAfterACrash(t *testing.T) {
+	t.Parallel()
 	a := newAuditRig(t)
 	a.fill(3)
 	a.close()
@@ -246,6 +248,7 @@ func (s brokenSink) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func TestAuditSinkFailureRefusesChangesAndHeals(t *testing.T) {
+	t.Parallel()
 	r := withCluster(t)
 	v := r.create(CreateVolume{Name: "v", Size: mib})
 	dev := r.attach("v")
@@ -305,6 +308,7 @@ func TestRemovedAuditLogIsNoticedWhileRunning(t *testing.T) {
 }
 
 func TestKeyUseAndFailedLoginsAreAudited(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	p := r.params()
 	p.Username, p.Password = "ann", []byte("correct horse")

@@ -118,6 +118,12 @@ func (a *auditLog) start() (damage string, err error) {
 	if a.head, err = a.open(filepath.Join(a.dir, auditHeadFile)); err != nil {
 		return "", err
 	}
+	if !hasHead {
+		err = syncDir(a.dir) // the names of new files must last, too
+	}
+	if err != nil {
+		return "", err
+	}
 	last, bad, err := a.findEnd()
 	switch {
 	case err != nil:
@@ -133,6 +139,14 @@ func (a *auditLog) start() (damage string, err error) {
 	last.seq = max(last.seq, head.seq)
 	a.last, a.synced = last, head.seq
 	return damage, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // findEnd finds the last whole record, and where the next one goes. What a

@@ -415,6 +415,7 @@ func (c *Cluster) CheckStore(ctx context.Context) ([]string, error) {
 		return out, err
 	}
 	wraps, err := c.keys.Verify(ctx)
+	c.auditKey(ctx, "unwrap all data keys to check them", c.record().UUID, err)
 	return append(out, texts(wraps)...), err
 }
 

@@ -22,6 +22,7 @@ func withMetadata(t *testing.T) (*rig, Volume) {
 // Mission row 12: a metadata drive fails, is shown failed and then available,
 // the service fault names the way out, and AddDrives heals it.
 func TestMetadataDriveFailsAndIsAddedAgain(t *testing.T) {
+	t.Parallel()
 	r, v := withMetadata(t)
 	ctx := t.Context()
 	plain := r.create(CreateVolume{Name: "other", Size: mib})
@@ -116,6 +117,7 @@ func TestEmptyDirectoryIsNotTheMetadataDrive(t *testing.T) {
 
 // The background loop does all of this by itself.
 func TestLossOfAMetadataDriveIsNoticedWhileRunning(t *testing.T) {
+	t.Parallel()
 	r, _ := withMetadata(t)
 	mend := r.breakDrive("meta")
 	r.eventually(func() bool { return strings.Contains(codes(r.current()), faultSliceService) })

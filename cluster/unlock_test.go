@@ -141,6 +141,7 @@ func (r *rig) rekey() Async {
 }
 
 func TestRekeyToAProviderIsAJob(t *testing.T) {
+	t.Parallel()
 	r, _ := withKeyServer(t)
 	r.create(CreateVolume{Name: "v", Size: mib})
 	dev, data := r.attach("v"), random(4096)
@@ -186,6 +187,7 @@ func TestRekeyToAProviderIsAJob(t *testing.T) {
 // Mission row 11: without its key server the cluster starts locked, says so,
 // and heals when the server is back.
 func TestKeyServerOutageLocksAndHeals(t *testing.T) {
+	t.Parallel()
 	r, srv := withKeyServer(t)
 	v := r.create(CreateVolume{Name: "v", Size: mib})
 	data := random(4096)
@@ -227,6 +229,7 @@ func TestKeyServerOutageLocksAndHeals(t *testing.T) {
 
 // A running cluster hears of an outage too, and its volumes do not.
 func TestKeyServerOutageWhileRunning(t *testing.T) {
+	t.Parallel()
 	r, srv := withKeyServer(t)
 	r.create(CreateVolume{Name: "v", Size: mib})
 	dev, data := r.attach("v"), random(4096)
@@ -266,6 +269,7 @@ func TestOneOfTwoKeyServersIsAWarning(t *testing.T) {
 
 // The three causes of a kmipServerFault, and a key that is missing or another.
 func TestStartNamesWhyTheKeyCannotBeHad(t *testing.T) {
+	t.Parallel()
 	r, srv := withKeyServer(t)
 	v := r.create(CreateVolume{Name: "v", Size: mib})
 	r.rekey()
@@ -338,6 +342,7 @@ func TestCertificateFaults(t *testing.T) {
 }
 
 func TestCertificateFaultOfAProvidersServer(t *testing.T) {
+	t.Parallel()
 	r, _ := withKeyServer(t)
 	r.clock.advance(360 * 24 * time.Hour)
 	var text bytes.Buffer
@@ -350,6 +355,7 @@ func TestCertificateFaultOfAProvidersServer(t *testing.T) {
 }
 
 func TestKeyMetrics(t *testing.T) {
+	t.Parallel()
 	r := withCluster(t)
 	r.shutdown()
 	reg := prometheus.NewRegistry()
@@ -380,6 +386,7 @@ lockplate_master_key_available 1
 }
 
 func TestFailedRekeyIsAFault(t *testing.T) {
+	t.Parallel()
 	r, srv := withKeyServer(t)
 	srv.Inject(kmiptest.Deny(kmiptest.OpCreate))
 	if a := r.rekey(); a.ErrName == "" || a.ErrText == "" {
