@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -24,6 +25,9 @@ func beginRekey(tx store.Tx, now time.Time) (int64, error) {
 	}
 	r := asyncRecord{Handle: id, Type: AsyncRekey, Created: now, Updated: now, State: keymgr.RekeyCreate}
 	if err := putRecord(tx, recordKey(prefixAsync, id), r); err != nil {
+		return 0, err
+	}
+	if err := tx.Put(keyLastRekey, binary.BigEndian.AppendUint64(nil, uint64(id))); err != nil {
 		return 0, err
 	}
 	return id, putEvent(tx, Event{
@@ -88,14 +92,26 @@ func (c *Cluster) endRekey(tx store.Tx, handle int64, result map[string]any, err
 	return putEvent(tx, e, now)
 }
 
+// keyLastRekey holds the handle of the latest rekey, 8 bytes big endian.
+const keyLastRekey = prefixID + "rekey"
+
 // lastRekey is the handle of the current or latest rekey, 0 if there is none
 // or its result was handed out.
 func (c *Cluster) lastRekey(ctx context.Context) (handle int64, err error) {
-	all, err := c.Asyncs(ctx)
-	for _, a := range all {
-		if a.Type == AsyncRekey {
-			handle = a.Handle
+	err = c.store.View(ctx, func(tx store.Tx) error {
+		handle = 0
+		b, err := tx.Get(keyLastRekey)
+		if err != nil || len(b) != 8 {
+			return err
 		}
+		id := int64(binary.BigEndian.Uint64(b))
+		if _, err = tx.Get(recordKey(prefixAsync, id)); err == nil {
+			handle = id
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
 	}
 	return handle, err
 }

@@ -184,6 +184,24 @@ func TestRekeyToAProviderIsAJob(t *testing.T) {
 	}
 }
 
+// Element names the latest rekey, or none once its result is gone; never an
+// older one that nobody asked for.
+func TestLastRekeyEndsWithItsResult(t *testing.T) {
+	t.Parallel()
+	r, _ := withKeyServer(t)
+	r.rekey()
+	a := r.rekey()
+	r.restart()
+	for _, want := range []int64{a.Handle, 0} {
+		e, err := r.Encryption(t.Context())
+		r.must(err)
+		if e.RekeyHandle != want {
+			t.Errorf("handle %d, want %d", e.RekeyHandle, want)
+		}
+		_, _ = r.Async(t.Context(), a.Handle, false)
+	}
+}
+
 // Mission row 11: without its key server the cluster starts locked, says so,
 // and heals when the server is back.
 func TestKeyServerOutageLocksAndHeals(t *testing.T) {
