@@ -89,7 +89,11 @@ func (c *Cluster) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 			out = append(out, e)
 		}
 	}
-	if f.Max > 0 && len(out) > f.Max {
+	switch {
+	case f.Max <= 0 || len(out) <= f.Max:
+	case f.First > 0: // a client that pages on from an id must miss none
+		out = slices.Clone(out[:f.Max])
+	default:
 		out = slices.Clone(out[len(out)-f.Max:])
 	}
 	return out, nil

@@ -84,6 +84,7 @@ func TestEventFilter(t *testing.T) {
 		"ids":     {EventFilter{First: first + 1, Last: first + 2}, "1 2"},
 		"drive":   {EventFilter{Type: EventAPI, DriveID: 3}, "3"},
 		"newest":  {EventFilter{Max: 2}, "2 3"},
+		"next":    {EventFilter{First: first, Max: 2}, "0 1"},
 		"time":    {EventFilter{From: t0.Add(2 * time.Minute), To: t0.Add(3 * time.Minute)}, "1 2"},
 		"nothing": {EventFilter{First: first + 100}, ""},
 	} {

@@ -254,7 +254,7 @@ type EventFilter struct {
 	Type        string
 	DriveID     int64
 	From, To    time.Time
-	Max         int // the newest so many
+	Max         int // the newest so many; with First the next so many from there
 }
 
 // Encryption tells how software encryption at rest stands.
