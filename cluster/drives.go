@@ -133,6 +133,15 @@ func (c *Cluster) liveDrive(id int64) (*liveDrive, error) {
 	return nil, notFound("drive", id)
 }
 
+// backend returns the opened drive with an id, or why there is none.
+func (c *Cluster) backend(id int64) (blockdev.Drive, error) {
+	d, err := c.liveDrive(id)
+	if err != nil {
+		return nil, err
+	}
+	return d.backend()
+}
+
 // liveDrives returns all drives by id.
 func (c *Cluster) liveDrives() []*liveDrive {
 	c.mu.Lock()

@@ -139,11 +139,7 @@ func (c *Cluster) grow(ctx context.Context, v *liveVolume, size int64) error {
 // fits refuses a size that the drive could never hold. A drive with a single
 // image knows best itself: a file can grow, a disk cannot.
 func (c *Cluster) fits(ctx context.Context, r volumeRecord, size int64) error {
-	d, err := c.liveDrive(r.DriveID)
-	if err != nil {
-		return err
-	}
-	be, err := d.backend()
+	be, err := c.backend(r.DriveID)
 	if err != nil {
 		return err
 	}

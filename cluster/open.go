@@ -144,11 +144,7 @@ func (c *Cluster) openStack(ctx context.Context, r *volumeRecord) (*stack, error
 // data otherwise.
 func (c *Cluster) openImages(ctx context.Context, r *volumeRecord, readOnly bool) (data, hdr blockdev.Device, err error) {
 	open := func(drive int64, image string) (blockdev.Device, error) {
-		d, err := c.liveDrive(drive)
-		if err != nil {
-			return nil, err
-		}
-		be, err := d.backend()
+		be, err := c.backend(drive)
 		if err != nil {
 			return nil, err
 		}
@@ -306,11 +302,7 @@ func (c *Cluster) mend(ctx context.Context, v *liveVolume) {
 		return
 	}
 	r := v.record()
-	d, err := c.liveDrive(r.DriveID)
-	if err != nil {
-		return
-	}
-	be, err := d.backend()
+	be, err := c.backend(r.DriveID)
 	if err != nil {
 		return
 	}

@@ -58,11 +58,7 @@ func (c *Cluster) Volume(_ context.Context, id int64) (Volume, error) {
 func (c *Cluster) describe(v *liveVolume) Volume {
 	out, r := v.status(), v.record()
 	path := func(drive int64, image string) string {
-		d, err := c.liveDrive(drive)
-		if err != nil {
-			return ""
-		}
-		be, err := d.backend()
+		be, err := c.backend(drive)
 		if err != nil {
 			return ""
 		}
@@ -427,11 +423,7 @@ func (c *Cluster) dropVolume(ctx context.Context, r volumeRecord) error {
 
 func (c *Cluster) removeImages(ctx context.Context, r volumeRecord) error {
 	remove := func(drive int64, image string) error {
-		d, err := c.liveDrive(drive)
-		if err != nil {
-			return err
-		}
-		be, err := d.backend()
+		be, err := c.backend(drive)
 		if err != nil {
 			return err
 		}
