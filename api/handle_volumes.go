@@ -24,7 +24,7 @@ func (s *Server) createVolume(ctx context.Context, _ identity, p *wire.CreateVol
 		Discard: p.Discard, SectorSize: int(p.SectorSize), Attributes: p.Attributes,
 		Passphrase: p.RecoveryPassphrase, PassphraseKDF: p.RecoveryKDF,
 	})
-	return wire.CreateVolumeResult{Volume: volumeShape(v), VolumeID: v.ID, Curve: map[string]int{}}, err
+	return wire.CreateVolumeResult{Volume: volumeShape(v), VolumeID: v.ID}, err
 }
 
 // adoptVolume takes over a LUKS container that was made elsewhere.

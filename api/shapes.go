@@ -52,7 +52,7 @@ func volumeShape(v cluster.Volume) wire.Volume {
 		DeleteTime:              wire.FormatTime(v.Deleted), Enable512e: v.Emulate512,
 		Name: v.Name, PurgeTime: wire.FormatTime(v.Purge),
 		QOS: wire.QOS{
-			BurstIOPS: widestIOPS, BurstTime: burstSeconds, Curve: map[string]int{},
+			BurstIOPS: widestIOPS, BurstTime: burstSeconds,
 			MaxIOPS: widestIOPS, MinIOPS: leastIOPS,
 		},
 		SliceCount: 1, Status: volumeStatus(v), TotalSize: v.Size,

@@ -28,7 +28,7 @@ type CreateVolumeParams struct {
 type CreateVolumeResult struct {
 	Volume   Volume         `json:"volume"`
 	VolumeID int64          `json:"volumeID"`
-	Curve    map[string]int `json:"curve"`
+	Curve    map[string]int `json:"curve,omitempty"` // see QOS
 }
 
 // AdoptVolumeParams takes an existing LUKS container into the cluster, opened
@@ -154,7 +154,7 @@ type VolumeDetail struct {
 type QOS struct {
 	BurstIOPS int            `json:"burstIOPS"`
 	BurstTime int            `json:"burstTime"`
-	Curve     map[string]int `json:"curve"`
+	Curve     map[string]int `json:"curve,omitempty"` // left out: SDKs disagree on its type
 	MaxIOPS   int            `json:"maxIOPS"`
 	MinIOPS   int            `json:"minIOPS"`
 }
