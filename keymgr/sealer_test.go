@@ -55,7 +55,7 @@ func TestProviderSource(t *testing.T) {
 		ca := kmiptest.NewCA(t, "test")
 		cert := ca.Client("lockplate", time.Now().AddDate(1, 0, 0))
 		suite(t, kmip.Config{
-			Addresses: []string{kmiptest.StartOVH(t, ca)}, CACertificates: ca.PEM(),
+			Addresses: []string{kmiptest.StartOVH(t, ca).Address}, CACertificates: ca.PEM(),
 			Certificate: func() (*tls.Certificate, error) { return cert, nil },
 		})
 	})

@@ -47,6 +47,7 @@ type endpoint struct {
 // conn is one connection that was authenticated, for one request at a time.
 type conn struct {
 	*tls.Conn
+	raw   *wiping // below TLS
 	from  *endpoint
 	cert  *x509.Certificate // ours, as shown
 	buf   []byte            // for answers; wiped after each
@@ -192,10 +193,12 @@ func (p *endpoint) close() {
 	p.idle = nil
 }
 
-// discard closes without the TLS farewell, which could block.
+// discard closes without the TLS farewell, which could block, and zeroes all
+// that was received.
 func (c *conn) discard() {
 	clear(c.buf)
-	_ = c.NetConn().Close()
+	_ = c.raw.Close()
+	c.raw.wipe()
 }
 
 // connect makes a connection: name, TCP, TLS.
@@ -204,13 +207,14 @@ func (p *endpoint) connect(ctx context.Context, cert *tls.Certificate, leaf *x50
 	if err != nil {
 		return nil, err
 	}
-	c := tls.Client(raw, p.tlsConfig(p.host, cert))
+	below := &wiping{Conn: raw}
+	c := tls.Client(below, p.tlsConfig(p.host, cert))
 	if err := handshake(ctx, c); err != nil {
 		_ = raw.Close()
 		class, step := classify(err, StepTLS)
 		return nil, &classified{class, step, err}
 	}
-	return &conn{Conn: c, from: p, cert: leaf, buf: make([]byte, 4096)}, nil
+	return &conn{Conn: c, raw: below, from: p, cert: leaf, buf: make([]byte, 4096)}, nil
 }
 
 // reach makes the TCP connection. All addresses of a name are tried, one of

@@ -99,7 +99,7 @@ func TestHostileAnswers(t *testing.T) {
 	id := mustCreate(t, c, "k")
 	for name, f := range hostilities() {
 		t.Run(name, func(t *testing.T) {
-			mustGet(t, c, id)
+			mustLook(t, c, id)
 			accepted := r.server.Accepted()
 			r.server.Inject(f)
 			var before, after runtime.MemStats
@@ -117,7 +117,7 @@ func TestHostileAnswers(t *testing.T) {
 			if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 && name != "1 MiB frame" && name != "nested 8,000 deep" {
 				t.Errorf("%d bytes allocated", n)
 			}
-			mustGet(t, c, id)
+			mustLook(t, c, id)
 			if r.server.Accepted() == accepted {
 				t.Error("the connection was used again")
 			}

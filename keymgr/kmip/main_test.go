@@ -80,3 +80,11 @@ func mustGet(t *testing.T, c *kmip.Client, id string) []byte {
 	}
 	return key.Bytes
 }
+
+// mustLook asks about a key, but not for it: the connection is kept.
+func mustLook(t *testing.T, c *kmip.Client, id string) {
+	t.Helper()
+	if _, err := c.GetAttributes(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -201,7 +201,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 		defer theirs.Close()
 		p := &endpoint{slots: make(chan struct{}, 1)}
 		p.slots <- struct{}{}
-		s := &session{conn: &conn{Conn: tls.Client(ours, &tls.Config{ServerName: "kms"}), from: p}}
+		s := &session{conn: &conn{Conn: tls.Client(ours, &tls.Config{ServerName: "kms"}), raw: &wiping{Conn: ours}, from: p}}
 		s.end(true)
 		idle := func() int {
 			p.mu.Lock()

@@ -28,7 +28,7 @@ func TestPyKMIPAtEveryVersion(t *testing.T) {
 
 func TestOVHAtEveryVersion(t *testing.T) {
 	r := newRig(t, kmiptest.Options{})
-	everyVersion(t, r.config(kmiptest.StartOVH(t, r.ca)), false)
+	everyVersion(t, r.config(kmiptest.StartOVH(t, r.ca).Address), false)
 }
 
 func TestFakeAtEveryVersion(t *testing.T) {

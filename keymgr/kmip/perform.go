@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gemalto/kmip-go/kmip14"
 )
 
 // staggerFor is how long each of n addresses is waited for before the next is
@@ -52,12 +54,13 @@ func attempt[T any](ctx context.Context, p *endpoint, q request, fresh bool, par
 	return value, p.report(q, began, err)
 }
 
-// once does a request in a session, and ends that.
+// once does a request in a session, and ends that. A connection that brought a
+// key is not used again, so that the key does not stay in its buffers.
 func once[T any](ctx context.Context, s *session, q request, parse func(item) (T, error)) (value T, err error) {
 	a, alive, err := s.exchange(ctx, q, s.version)
 	if err == nil {
 		value, err = parse(a.payload)
-		alive = err == nil
+		alive = err == nil && q.op != kmip14.OperationGet
 		a.wipe()
 	}
 	s.end(alive)

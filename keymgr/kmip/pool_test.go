@@ -23,10 +23,17 @@ func TestConnectionsAreReused(t *testing.T) {
 	id := mustCreate(t, c, "k")
 	before := r.server.Accepted()
 	for range 20 {
-		mustGet(t, c, id)
+		mustLook(t, c, id)
 	}
 	if n := r.server.Accepted() - before; n != 0 {
 		t.Errorf("%d new connections for 20 requests", n)
+	}
+	for range 5 { // what brought a key has it in its buffers
+		mustGet(t, c, id)
+		mustLook(t, c, id)
+	}
+	if n := r.server.Accepted() - before; n != 5 {
+		t.Errorf("%d new connections after 5 keys", n)
 	}
 }
 
@@ -50,11 +57,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 	c := open(t, r.config())
 	id := mustCreate(t, c, "k")
 	before := r.server.Accepted()
-	r.server.Inject(kmiptest.Fault{Op: kmiptest.OpGet, Delay: 20 * time.Millisecond})
+	r.server.Inject(kmiptest.Fault{Op: kmiptest.OpGetAttributes, Delay: 20 * time.Millisecond})
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {
-			if _, err := c.Get(t.Context(), id, kmip.SymmetricKey); err != nil {
+			if _, err := c.GetAttributes(t.Context(), id); err != nil {
 				t.Error(err)
 			}
 		})
@@ -125,12 +132,12 @@ func TestCertificateIsReloaded(t *testing.T) {
 	id := mustCreate(t, c, "k")
 	accepted := server.Accepted()
 	server.Trust(next)
-	mustGet(t, c, id) // over the open connection
+	mustLook(t, c, id) // over the open connection
 	if server.Accepted() != accepted {
 		t.Error("the open connection was not used")
 	}
 	show(next.Client("lockplate", time.Now().AddDate(0, 1, 0)))
-	mustGet(t, c, id) // the open connection is with the old certificate
+	mustLook(t, c, id) // the open connection is with the old certificate
 	if server.Accepted() == accepted {
 		t.Error("the connection with the old certificate was used")
 	}

@@ -17,30 +17,68 @@ import (
 	"github.com/ovh/kmip-go/payloads"
 )
 
-// StartOVH starts a key server on ovh/kmip-go's kmipserver for the time of the
-// test: TLS 1.3, identifiers that are UUIDs, custom attributes. It gives the
-// address; clients need a certificate of ca.
-func StartOVH(t testing.TB, ca *CA) string {
+// OVH is a running key server on ovh/kmip-go's kmipserver: TLS 1.3, identifiers
+// that are UUIDs, custom attributes. Its keys outlive Stop and Start.
+type OVH struct {
+	Address string
+
+	t      testing.TB
+	config *tls.Config
+	store  *ovhStore
+
+	mu     sync.Mutex
+	server *kmipserver.Server
+	done   chan struct{}
+	fault  wireFault
+}
+
+// StartOVH starts one for the time of the test. Clients need a certificate of ca.
+func StartOVH(t testing.TB, ca *CA) *OVH {
 	t.Helper()
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := tls.NewListener(raw, &tls.Config{
+	s := &OVH{t: t, Address: "127.0.0.1:0", store: &ovhStore{byID: map[string]*ovhObject{}}, config: &tls.Config{
 		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool(),
 		Certificates: []tls.Certificate{*ca.Server(time.Now().AddDate(1, 0, 0), "127.0.0.1")},
-	})
-	server := kmipserver.NewServer(l, (&ovhStore{byID: map[string]*ovhObject{}}).routes())
+	}}
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Start starts it again after Stop, at the same address.
+func (s *OVH) Start() {
+	s.t.Helper()
+	raw, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	server := kmipserver.NewServer(wireListener{tls.NewListener(raw, s.config), s}, s.store.routes())
 	done := make(chan struct{})
 	go func() {
 		_ = server.Serve()
 		close(done)
 	}()
-	t.Cleanup(func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Address, s.server, s.done = raw.Addr().String(), server, done
+}
+
+// Stop ends it and all its connections; again is nothing.
+func (s *OVH) Stop() {
+	s.mu.Lock()
+	server, done := s.server, s.done
+	s.server = nil
+	s.mu.Unlock()
+	if server != nil {
 		_ = server.Shutdown()
 		<-done
-	})
-	return raw.Addr().String()
+	}
+}
+
+// Count gives how many keys exist.
+func (s *OVH) Count() int {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	return len(s.store.byID)
 }
 
 type ovhStore struct {
