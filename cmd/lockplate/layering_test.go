@@ -162,8 +162,46 @@ func banned() map[string]string {
 		"github.com/pojntfx/go-nbd/pkg/client": "it pulls github.com/pilebones/go-udev, which is GPL-3.0",
 		"github.com/pojntfx/go-nbd/pkg/server": "it answers before it has read, and allocates what a client states; nbd has its own loop",
 		"github.com/pilebones/go-udev":         "it is GPL-3.0",
+		"github.com/gemalto/kmip-go":           "its server panics on what a client sends, and it brings a logger; keymgr/kmip needs only its encoder",
+		"github.com/gemalto/kmip-go/kmip20":    "by being linked it makes an enumeration of Unique Identifier: an id such as 7 is then not sent as text",
+		"github.com/ovh/kmip-go":               "it is the other side in tests; the client must share no code with it",
 		"os/exec":                              "the product runs no programs; only tests and bench may",
 		"plugin":                               "the product is one static binary",
+	}
+}
+
+// The KMIP modules, and the only folders whose files may import any of their
+// packages: bytes of a server go through the reader and checker of keymgr/kmip,
+// because gemalto's decoder allocates what a header says and panics on others.
+func kmipModules() map[string][]string {
+	return map[string][]string{
+		"github.com/gemalto/kmip-go": {"keymgr/kmip"},
+		"github.com/ovh/kmip-go":     {"keymgr/kmiptest"},
+	}
+}
+
+func TestKMIPModulesStayWhereTheyBelong(t *testing.T) {
+	used := map[string]int{}
+	for name, imports := range fileImports(t, filepath.Join("..", "..")) {
+		dir := filepath.ToSlash(filepath.Dir(name))
+		for _, i := range imports {
+			for m, dirs := range kmipModules() {
+				if i != m && !strings.HasPrefix(i, m+"/") {
+					continue
+				}
+				if used[m]++; !slices.Contains(dirs, dir) {
+					t.Errorf("%s imports %s: only %v may", name, i, dirs)
+				}
+				if why, bad := banned()[i]; bad && !strings.HasSuffix(dir, "test") {
+					t.Errorf("%s imports %s: %s", name, i, why)
+				}
+			}
+		}
+	}
+	for m := range kmipModules() {
+		if used[m] == 0 {
+			t.Errorf("nothing imports %s", m)
+		}
 	}
 }
 
