@@ -181,7 +181,7 @@ func (c *checker) checkServers(tx store.Tx) {
 		}
 	}
 	for id, r := range c.masters {
-		if r.Type == External && r.Destroyed.IsZero() && !providers[r.ProviderID] {
+		if r.Type == External && r.Destroyed.IsZero() && !r.lost() && !providers[r.ProviderID] {
 			c.bad(prefixMaster+id, "key provider %d does not exist", r.ProviderID)
 		}
 	}

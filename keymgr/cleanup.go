@@ -105,7 +105,7 @@ func (m *Manager) sweep(ctx context.Context, r *masterRecord) error {
 	}
 	return m.settle(ctx, r, func(_ store.Tx, now *masterRecord) error {
 		if now.Sweep = false; now.State == StateAbandoned {
-			now.Destroyed = m.now().UTC()
+			now.forget(nil, m.now().UTC())
 		}
 		return nil
 	})
@@ -213,6 +213,7 @@ func destroyable(tx store.Tx, id string) (*masterRecord, error) {
 
 // destroyOld asks every address, since each may have a copy.
 func (m *Manager) destroyOld(ctx context.Context, r *masterRecord) error {
+	r.Sweep = r.Sweep || r.lost() // what was left there was not looked for
 	if r.Sweep || r.Type == Internal {
 		if err := m.cleanKey(ctx, r); err != nil || r.State == StateAbandoned || r.Type == Internal {
 			return err
@@ -228,7 +229,7 @@ func (m *Manager) destroyOld(ctx context.Context, r *masterRecord) error {
 		}
 	}
 	return m.settle(ctx, r, func(_ store.Tx, now *masterRecord) error {
-		now.State, now.Destroyed = StateDecommissioned, m.now().UTC()
+		now.forget(nil, m.now().UTC())
 		return nil
 	})
 }

@@ -2,6 +2,16 @@ package keymgr
 
 import "errors"
 
+// endOfProvider is how a key provider comes out of use.
+const endOfProvider = "rekey away from it ('lockplate key rekey'), then destroy each key of it that 'lockplate key history' lists " +
+	"with 'lockplate key destroy KEYID', with --forget where its key servers are lost for good (API: ListMasterKeys, DestroyMasterKey)"
+
+// lostKey is what is left to do when a master key is neither in memory nor to
+// be had.
+const lostKey = "a rekey needs the present key: bring its key server back. If that is lost for good, what opens a volume is its recovery key " +
+	"or LUKS passphrase (cryptsetup open, or 'lockplate volume adopt' in a new cluster), or a backup from before, " +
+	"whose master key can still be had ('lockplate restore')"
+
 // Errors, by what can be done about them. Where one way out fits all cases the
 // text names it; else the text around it does.
 var (
@@ -29,15 +39,15 @@ var (
 	ErrLocked  = errors.New("the master key is not at hand")
 	ErrInvalid = errors.New("not a valid value")
 
-	ErrNoKeyPair    = errors.New("there is no key pair: make it first, and have its certificate request signed")
-	ErrKeyPairInUse = errors.New("the key pair is in use: " +
-		"rekey to another key management and destroy the provider's old keys first")
+	ErrNoKeyPair      = errors.New("there is no key pair: make it first, and have its certificate request signed")
+	ErrKeyPairInUse   = errors.New("the key pair is in use by an active key provider: " + endOfProvider)
 	ErrNoKeyServer    = errors.New("no such key server")
 	ErrNoKeyProvider  = errors.New("no such key provider")
-	ErrProviderActive = errors.New("keys that were made there are not deleted: " +
-		"rekey to another key management and destroy the provider's old keys first")
+	ErrProviderActive = errors.New("the key provider is active, it holds master keys: " + endOfProvider)
 	ErrKeyServerInUse = errors.New("the last key server of an active key provider: " +
-		"add another one to the provider first, or rekey to another key management and destroy the provider's old keys")
+		"add another one to the provider first, or end its use: " + endOfProvider)
+	ErrKeysLacking = errors.New("the key server does not hold the key provider's master keys, and lockplate never copies keys: " +
+		"have the key servers replicate them, or put this one in a key provider of its own and rekey to that")
 	ErrKeyServerAssigned = errors.New("the key server is in another key provider: remove it from there first")
 	ErrNoServers         = errors.New("the key provider has no key servers: add one first")
 	ErrChanged           = errors.New("the record was changed meanwhile: try again")

@@ -146,6 +146,10 @@ func (m *Manager) proveKeys(ctx context.Context, c *kmip.Client, provider int64)
 			err = errors.Join(err, keyError("compare", r.ID, e))
 		}
 	}
+	switch kmip.ClassOf(err) {
+	case kmip.ClassKeyNotFound, kmip.ClassKeyMismatch:
+		return fmt.Errorf("%w: %w", ErrKeysLacking, err)
+	}
 	return err
 }
 

@@ -191,7 +191,7 @@ func (m *Manager) tellEnd(tx store.Tx, j *jobRecord, result map[string]any, caus
 	name, text := "", ""
 	if cause != nil {
 		name, text = ErrorName(cause), cause.Error()
-		if hint := kmip.HintOf(cause); hint != "" {
+		if hint := Hint(cause); hint != "" {
 			text += "; " + hint
 		}
 	}
@@ -216,6 +216,20 @@ func (m *Manager) halt(ctx context.Context, j *jobRecord, cause error) error {
 		h.Halted = cause.Error()
 		return putJob(tx, &h)
 	})
+}
+
+// Halted gives the key, now current, of a rekey that could not be confirmed, the
+// old key, and why; "" if there is none. Both keys are kept until it is: the
+// next start tries again, and so does Rekey.
+func (m *Manager) Halted(ctx context.Context) (key, old, why string, err error) {
+	err = m.st.View(ctx, func(tx store.Tx) error {
+		j, err := getJob(tx)
+		if err == nil && j != nil && j.Halted != "" {
+			key, old, why = j.New, j.Old, j.Halted
+		}
+		return err
+	})
+	return key, old, why, err
 }
 
 // gaveUp says that halt was called for the key in this process.
@@ -255,9 +269,15 @@ func ErrorName(err error) string {
 	return "xKmipServerError"
 }
 
-// Hint says what there is to be fixed about a failure of a key server, "" for
-// other errors. It says more than ErrorName and has no full stop.
-func Hint(err error) string { return kmip.HintOf(err) }
+// Hint says which step failed at a key server and what there is to be fixed, ""
+// for other errors. It says more than ErrorName and has no full stop.
+func Hint(err error) string {
+	hint, step := kmip.HintOf(err), kmip.StepOf(err)
+	if hint == "" || step == "" {
+		return hint
+	}
+	return fmt.Sprintf("step %q failed: %s", string(step), hint)
+}
 
 // wait waits, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) error {

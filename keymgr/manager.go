@@ -245,6 +245,7 @@ func (m *Manager) wrapper(r *masterRecord, key *Secret) *wrapper {
 func (m *Manager) describe(r *masterRecord) MasterKey {
 	k := MasterKey{
 		ID: r.ID, Type: r.Type, ProviderID: r.ProviderID, Created: r.Created, State: r.State, Destroyed: r.Destroyed,
+		Forgotten: r.Forgotten, Left: r.Left,
 	}
 	if r.Type == External {
 		k.Sealed = true // it is not kept here at all

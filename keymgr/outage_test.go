@@ -224,7 +224,7 @@ func TestUnsafeKeyIsNotUsed(t *testing.T) {
 		if !strings.Contains(text, c.want) {
 			t.Errorf("%s: %s", name, text)
 		}
-		if r.m.Master() != was {
+		if r.m.Master().ID != was.ID {
 			t.Errorf("%s: the current key changed", name)
 		}
 		for _, s := range r.k.servers {
@@ -321,6 +321,12 @@ func (r *rekeyRig) unconfirmed(t *testing.T, handle int64) {
 		if err := r.m.DestroyKey(t.Context(), old); !errors.Is(err, keymgr.ErrKeyInUse) {
 			t.Errorf("destroy the old key: %v", err)
 		}
+		if _, err := r.m.ForgetKey(t.Context(), old); !errors.Is(err, keymgr.ErrKeyInUse) {
+			t.Errorf("forget the old key: %v", err)
+		}
+		if key, kept, why, err := r.m.Halted(t.Context()); key != r.m.Master().ID || kept != old || why == "" || err != nil {
+			t.Errorf("halted: %s, %s, %q, %v", key, kept, why, err)
+		}
 		d := storetest.Dump(t, r.st)
 		if gone := d["sealed/"+old] == "" && r.held(0) == 0; gone || strings.Contains(d[job], "state:Ready") || !strings.Contains(d[job], "xRekeyFailed") {
 			t.Errorf("old key is gone, or the job ended with %s", d[job])
@@ -335,6 +341,9 @@ func (r *rekeyRig) unconfirmed(t *testing.T, handle int64) {
 	storetest.Put(t, r.st, "wraps/00000000", good)
 	_, _ = r.m.Rekey(t.Context(), internal) // has the job tried again, or finds it done
 	r.wantWhole(t, "repaired")
+	if key, _, _, err := r.m.Halted(t.Context()); key != "" || err != nil {
+		t.Errorf("repaired, and halted: %s, %v", key, err)
+	}
 	if d := storetest.Dump(t, r.st); d["sealed/"+old] != "" || !strings.Contains(d["master/"+old], `"decommissioned"`) {
 		t.Error("the old key was not retired")
 	}

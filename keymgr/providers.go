@@ -53,7 +53,7 @@ func (r *providerRecord) describe(tx store.Tx, active map[int64]bool) (KeyProvid
 func activeProviders(tx store.Tx) (map[int64]bool, error) {
 	out := map[int64]bool{}
 	err := masters(tx, func(r *masterRecord) error {
-		if r.Type == External && (r.Destroyed.IsZero() || r.Sweep) {
+		if r.Type == External && (r.Destroyed.IsZero() && !r.lost() || r.Sweep) {
 			out[r.ProviderID] = true
 		}
 		return nil

@@ -70,6 +70,8 @@ type masterRecord struct {
 	Created    time.Time      `json:"created"`
 	Sweep      bool           `json:"sweep,omitempty"`    // external: other keys of its name may exist there
 	Destroyed  time.Time      `json:"destroyed,omitzero"` // it exists nowhere any more
+	Forgotten  time.Time      `json:"forgotten,omitzero"` // external: given up where it could not be destroyed
+	Left       []string       `json:"left,omitempty"`     // with forgotten: where it may still exist
 }
 
 // sealerRecord says how internal master keys are sealed.

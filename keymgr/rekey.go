@@ -179,7 +179,9 @@ const feasibleTime = 10 * time.Second
 // feasible refuses what would fail: the old key is not at hand, the sealer is
 // away, no key server works.
 func (m *Manager) feasible(ctx context.Context, t RekeyTarget) error {
-	if err := m.use(func(ring) error { return nil }); err != nil {
+	if err := m.use(func(ring) error { return nil }); errors.Is(err, ErrLocked) {
+		return fmt.Errorf("%w; %s", err, lostKey)
+	} else if err != nil {
 		return err
 	}
 	if t.Type == Internal {

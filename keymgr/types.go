@@ -24,6 +24,8 @@ type MasterKey struct {
 	Created    time.Time
 	State      State
 	Destroyed  time.Time // zero while the key may exist somewhere
+	Forgotten  time.Time // zero unless it was given up where it could not be destroyed
+	Left       []string  // with Forgotten: addresses where it may still exist
 	Sealed     bool      // protected by something that is not kept beside the data
 	Sealer     string    // kind of sealer of an internal key
 	Warning    string    // why Sealed is false

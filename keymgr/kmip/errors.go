@@ -118,6 +118,16 @@ func HintOf(err error) string {
 	return ""
 }
 
+// StepOf gives the step at which the first Error in err failed, "" when there is
+// none.
+func StepOf(err error) Step {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Step
+	}
+	return ""
+}
+
 // hint says what to do about a class.
 func hint(c Class) string {
 	switch c {
