@@ -195,6 +195,7 @@ func (f *fake) VolumeStats(context.Context) ([]cluster.VolumeStats, error) {
 	return []cluster.VolumeStats{{
 		VolumeID: 7, ReadOps: 10, WriteOps: 20, TrimOps: 1, ZeroOps: 2, FlushOps: 3, Errors: 4,
 		ReadBytes: 40960, WriteBytes: 163840, ReadLatency: time.Millisecond, WriteLatency: 4 * time.Millisecond, InFlight: 2,
+		Allocated: 5000,
 	}}, f.err
 }
 

@@ -195,7 +195,8 @@ func TestObjectsHaveAllMembers(t *testing.T) {
 		{"ListVolumeQoSHistograms.json", "", "qosHistograms"},
 		{"ListISCSISessions.json", "", "sessions"},
 		{"ListBulkVolumeJobs.json", "", "bulkVolumeJobs"},
-		{"GetEncryptionAtRestInfo.json", "", "state"},
+		{"GetEncryptionAtRestInfo.json", "", "state encryptionAtRestInfo"},
+		{"GetEncryptionAtRestInfo.json", "encryptionAtRestInfo", "state"},
 		{"ListClusterAdmins.json", "clusterAdmins", "access attributes authMethod clusterAdminID username"},
 	} {
 		b, err := os.ReadFile(filepath.Join("testdata", "golden", c.file))

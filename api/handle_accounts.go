@@ -51,10 +51,11 @@ func (s *Server) getAccountByID(ctx context.Context, _ identity, p *wire.GetAcco
 }
 
 // getAccountByName refuses any other account, with the name of the error that
-// provisioners wait for before they make one.
+// provisioners wait for before they make one. One Go SDK looks for the name in
+// the message.
 func (s *Server) getAccountByName(ctx context.Context, _ identity, p *wire.GetAccountByNameParams) (wire.GetAccountResult, error) {
 	if p.Username != accountName {
-		return wire.GetAccountResult{}, fail(wire.ErrUnknownAccount, "account %s does not exist; there is one, %q", clip(p.Username), accountName)
+		return wire.GetAccountResult{}, fail(wire.ErrUnknownAccount, "%s: account %s does not exist; there is one, %q", wire.ErrUnknownAccount, clip(p.Username), accountName)
 	}
 	a, err := s.account(ctx)
 	return wire.GetAccountResult{Account: a}, err

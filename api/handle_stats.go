@@ -105,7 +105,9 @@ func (s *Server) getFullThreshold(ctx context.Context, _ identity, _ *wire.Empty
 // getEncryptionAtRest tells of encryption by the drives themselves.
 func (s *Server) getEncryptionAtRest(ctx context.Context, _ identity, _ *wire.Empty) (wire.GetEncryptionAtRestInfoResult, error) {
 	_, err := s.cluster.Info(ctx)
-	return wire.GetEncryptionAtRestInfoResult{State: wire.EncryptionDisabled}, err
+	return wire.GetEncryptionAtRestInfoResult{
+		State: wire.EncryptionDisabled, Info: wire.EncryptionAtRestInfo{State: wire.EncryptionDisabled},
+	}, err
 }
 
 // getVolumeStats is one row of ListVolumeStats.

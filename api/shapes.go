@@ -215,9 +215,11 @@ func uniqueID(uuid string) string {
 
 // statsShape gives the counters of a volume; what is not measured is 0.
 func statsShape(v cluster.Volume, s cluster.VolumeStats, now time.Time) wire.VolumeStats {
+	blocks := (s.Allocated + blockSize - 1) / blockSize
 	return wire.VolumeStats{
 		AccountID: v.AccountID, VolumeID: v.ID, VolumeSize: v.Size, Timestamp: wire.FormatTime(now),
 		VolumeAccessGroups: []int64{}, ClientQueueDepth: s.InFlight,
+		NonZeroBlocks: blocks, ZeroBlocks: max(v.Size/blockSize-blocks, 0),
 		ReadOps: s.ReadOps, ReadBytes: s.ReadBytes, WriteOps: s.WriteOps, WriteBytes: s.WriteBytes,
 		ReadLatencyUSec:      mean(s.ReadLatency, s.ReadOps),
 		WriteLatencyUSec:     mean(s.WriteLatency, s.WriteOps),

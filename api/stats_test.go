@@ -80,7 +80,7 @@ func TestOneNodeOneAccount(t *testing.T) {
 		{"GetNodeStats", `{"nodeID":2}`, wire.ErrNotFound, "2"},
 		{"GetAccountByID", `{"accountID":2}`, wire.ErrAccountNotFound, "2"},
 		{"ListVolumesForAccount", `{"accountID":2}`, wire.ErrAccountNotFound, "2"},
-		{"GetAccountByName", `{"username":"bob"}`, wire.ErrUnknownAccount, "bob"},
+		{"GetAccountByName", `{"username":"bob"}`, wire.ErrUnknownAccount, "xUnknownAccount: account bob"},
 		{"ListAccounts", `{"limit":-1}`, wire.ErrInvalidParameter, "limit"},
 		{"GetVolumeStats", `{"volumeID":99}`, wire.ErrVolumeNotFound, "99"},
 		{"GetVolumeStats", `{"volumeID":8}`, wire.ErrVolumeNotFound, "8"}, // deleted

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"lockplate/keymgr"
 )
@@ -287,11 +288,31 @@ func (c *Cluster) VolumeStats(context.Context) ([]VolumeStats, error) {
 		if !r.live() {
 			continue
 		}
-		s := VolumeStats{VolumeID: r.ID, InFlight: v.io.inFlight()}
+		s := VolumeStats{VolumeID: r.ID, InFlight: v.io.inFlight(), Allocated: c.allocated(&r)}
 		v.io.each(func(_ string, f *frontendIO) { s.add(f) })
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// allocated is what a volume's data takes on its drive: of a file the blocks
+// that it has (its LUKS header among them), of anything else all of it. It is
+// 0 while the drive cannot be asked.
+func (c *Cluster) allocated(r *volumeRecord) int64 {
+	be, err := c.backend(r.DriveID)
+	if err != nil {
+		return 0
+	}
+	var st unix.Stat_t
+	switch path := be.Path(r.Image); {
+	case path == "":
+		return r.Size
+	case unix.Stat(path, &st) != nil:
+		return 0
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return r.Size
+	}
+	return min(st.Blocks*512, r.Size) // stat(2) counts in 512 bytes whatever the file system has
 }
 
 func (s *VolumeStats) add(f *frontendIO) {

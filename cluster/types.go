@@ -181,6 +181,7 @@ type VolumeStats struct {
 	ReadBytes, WriteBytes               uint64
 	ReadLatency, WriteLatency           time.Duration // sums
 	InFlight                            int64
+	Allocated                           int64 // bytes that its data has on the drive, at most its size
 }
 
 // Role of an API user.

@@ -129,6 +129,13 @@ type GetSoftwareEncryptionAtRestInfoResult struct {
 type GetEncryptionAtRestInfoResult struct {
 	AuthenticationKeyInfo *EncryptionKeyInfo `json:"authenticationKeyInfo,omitempty"`
 	State                 string             `json:"state"`
+	// Info repeats the state where one of the Go SDKs looks for it.
+	Info EncryptionAtRestInfo `json:"encryptionAtRestInfo"`
+}
+
+// EncryptionAtRestInfo is the state of hardware encryption as an object.
+type EncryptionAtRestInfo struct {
+	State string `json:"state"`
 }
 
 // EncryptionKeyInfo is Element's object of that name.

@@ -182,7 +182,7 @@ type VolumeStats struct {
 	DesiredMetadataHosts *string `json:"desiredMetadataHosts"`
 	LatencyUSec          int64   `json:"latencyUSec"` // averages over all requests
 	MetadataHosts        *string `json:"metadataHosts"`
-	NonZeroBlocks        int64   `json:"nonZeroBlocks"`
+	NonZeroBlocks        int64   `json:"nonZeroBlocks"` // 4096 bytes each, allocated on the drive
 	NormalizedIOPS       int64   `json:"normalizedIOPS"`
 	ReadBytes            uint64  `json:"readBytes"`
 	ReadBytesLastSample  uint64  `json:"readBytesLastSample"`
@@ -205,7 +205,7 @@ type VolumeStats struct {
 	WriteLatencyUSecTot  int64   `json:"writeLatencyUSecTotal"`
 	WriteOps             uint64  `json:"writeOps"`
 	WriteOpsLastSample   uint64  `json:"writeOpsLastSample"`
-	ZeroBlocks           int64   `json:"zeroBlocks"`
+	ZeroBlocks           int64   `json:"zeroBlocks"` // the rest of the volume
 
 	Lockplate VolumeStatsDetail `json:"lockplate"`
 }

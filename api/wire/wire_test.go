@@ -173,7 +173,7 @@ func TestGetAPIHasAMemberNamedLikeTheVersion(t *testing.T) {
 }
 
 func TestVersionsHoldTheOnesThatClientsAskFor(t *testing.T) {
-	for _, v := range []string{"1.0", "7.0", "11.3", "12.0", "12.3", Version} {
+	for _, v := range []string{"1.0", "7.0", "11.3", "12.0", "12.3", "12.5", "12.7", "12.8", Version} {
 		if !slices.Contains(Versions(), v) {
 			t.Errorf("%s is not served", v)
 		}
