@@ -77,6 +77,7 @@ type Backend interface {
 	Rekey(context.Context, keymgr.RekeyTarget) (handle int64, err error)
 	MasterKeys(context.Context) ([]keymgr.MasterKey, error)
 	DestroyKey(ctx context.Context, id string) error
+	ForgetKey(ctx context.Context, id string) (mayExistAt []string, err error)
 
 	Audit(context.Context, cluster.AuditEntry) error
 

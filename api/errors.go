@@ -83,7 +83,7 @@ func wireError(err error) *wire.Error {
 		return fail(wire.ErrInvalidParameter, "%v", err)
 	}
 	if name := keyName(err); name != "" {
-		return fail(name, "%v%s", err, keyAdvice(name))
+		return keyFail(name, err)
 	}
 	if name := causeName(cluster.Cause(err)); name != "" {
 		return fail(name, "%v", err)

@@ -52,18 +52,33 @@ func keyName(err error) string {
 	return ""
 }
 
-// keyAdvice is what to look at after a failure of a key server, by the three
-// causes that Element knows.
+// keyFail is what the client gets of a failure of key management: the hint is
+// part of the message too, for clients that know Element's members only.
+func keyFail(name string, err error) *wire.Error {
+	e := fail(name, "%v", err)
+	hint := keymgr.Hint(err)
+	if hint == "" {
+		hint = keyAdvice(name)
+	}
+	if hint != "" {
+		e.Message += wire.HintMark + hint
+		e.Lockplate = &wire.ErrorDetails{Hint: hint}
+	}
+	return e
+}
+
+// keyAdvice is what to look at after a failure of a key server that has no hint
+// of its own, by the three causes that Element knows.
 func keyAdvice(name string) string {
 	switch name {
 	case wire.ErrKmipConnection:
-		return "; check that the key server is alive and reachable at this host and port"
+		return "check that the key server is alive and reachable at this host and port"
 	case wire.ErrKmipAuthentication:
-		return "; check the root CA and the client certificate, and that it was signed for the present key pair and is known to the key server"
+		return "check the root CA and the client certificate, and that it was signed for the present key pair and is known to the key server"
 	case wire.ErrKmipServer:
-		return "; look at the key server's log"
+		return "look at the key server's log"
 	case wire.ErrKmipKeyNotFound, wire.ErrKmipKeyConflict:
-		return "; check that it is the right key server, its backup and its replication"
+		return "check that it is the right key server, its backup and its replication"
 	}
 	return ""
 }

@@ -298,11 +298,19 @@ func (f *fake) MasterKeys(context.Context) ([]keymgr.MasterKey, error) {
 	return []keymgr.MasterKey{
 		{ID: someUUID, Type: keymgr.Internal, Created: day, State: keymgr.StateDecommissioned, Destroyed: day.Add(time.Hour)},
 		{ID: someUUID, Type: keymgr.Internal, Created: day, State: keymgr.StateDecommissioned},
+		{
+			ID: someUUID, Type: keymgr.External, ProviderID: 1, Created: day, State: keymgr.StateDecommissioned,
+			Forgotten: day.Add(time.Hour), Left: []string{"eks:5696"},
+		},
 		{ID: someUUID, Type: keymgr.External, ProviderID: 1, Created: day, State: keymgr.StateCurrent},
 	}, f.err
 }
 
 func (f *fake) DestroyKey(_ context.Context, id string) error { return f.note(id) }
+
+func (f *fake) ForgetKey(_ context.Context, id string) ([]string, error) {
+	return []string{"eks:5696"}, f.note("forget " + id)
+}
 
 // Audit keeps what it is told, unless it is to fail.
 func (f *fake) Audit(_ context.Context, e cluster.AuditEntry) error {

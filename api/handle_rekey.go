@@ -77,17 +77,25 @@ func masterKeyShape(k keymgr.MasterKey) wire.MasterKey {
 	if k.ProviderID != 0 {
 		out.KeyProviderID = &k.ProviderID
 	}
-	if !k.Destroyed.IsZero() {
+	switch {
+	case !k.Destroyed.IsZero():
 		out.State = wire.KeyDestroyed
+	case !k.Forgotten.IsZero():
+		out.State, out.ForgottenTime, out.MayExistAt = wire.KeyForgotten, wire.FormatTime(k.Forgotten), k.Left
 	}
 	return out
 }
 
-// destroyMasterKey destroys an old master key, at its key servers too.
-func (s *Server) destroyMasterKey(ctx context.Context, _ identity, p *wire.DestroyMasterKeyParams) (wire.Empty, error) {
-	err := s.cluster.DestroyKey(ctx, p.KeyID)
+// destroyMasterKey destroys an old master key, at its key servers too, or gives
+// it up at those that are lost.
+func (s *Server) destroyMasterKey(ctx context.Context, _ identity, p *wire.DestroyMasterKeyParams) (out wire.DestroyMasterKeyResult, err error) {
+	if p.Forget {
+		out.MayExistAt, err = s.cluster.ForgetKey(ctx, p.KeyID)
+	} else {
+		err = s.cluster.DestroyKey(ctx, p.KeyID)
+	}
 	if errors.Is(err, keymgr.ErrNotFound) && !strings.HasPrefix(keymgr.ErrorName(err), "xKmip") {
 		err = fail(wire.ErrMasterKeyNotFound, "master key %s does not exist", clip(p.KeyID))
 	}
-	return wire.Empty{}, err
+	return out, err
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,6 +74,8 @@ func TestKeyParametersReachTheCluster(t *testing.T) {
 		{"RekeySoftwareEncryptionAtRestMasterKey", `{"keyManagementType":"Internal"}`, keymgr.RekeyTarget{Type: keymgr.Internal}},
 		{"RekeySoftwareEncryptionAtRestMasterKey", `{}`, keymgr.RekeyTarget{}},
 		{"DestroyMasterKey", `{"keyID":"` + someUUID + `"}`, someUUID},
+		{"DestroyMasterKey", `{"keyID":"` + someUUID + `","forget":false}`, someUUID},
+		{"DestroyMasterKey", `{"keyID":"` + someUUID + `","forget":true}`, "forget " + someUUID},
 	} {
 		reply := r.post(`{"method":"` + c.method + `","params":` + c.params + `}`)
 		if d := cmp.Diff(c.want, r.last); reply["error"] != nil || d != "" {
@@ -138,6 +141,27 @@ func TestNamesOfFailedRekeysAreKnown(t *testing.T) {
 		if name := keymgr.ErrorName(err); !slices.Contains(wire.ErrorNames(), name) {
 			t.Errorf("%v: %s is not a name of the API", err, name)
 		}
+	}
+}
+
+// The hint of a failure is in the message, for clients of Element, and apart, for
+// those that know ours.
+func TestHintsOfKeyServersAreForwarded(t *testing.T) {
+	r := newAPIRig(t)
+	const hint = `step "connect" failed: check that the key server runs`
+	r.err = fmt.Errorf("add key server: %w: %w", keymgr.ErrKeysLacking, &kmip.Error{
+		Class: kmip.ClassRefused, Address: "eks:5696", Operation: "Test", Step: kmip.StepConnect, Hint: "check that the key server runs", Err: errors.New("cause"),
+	})
+	reply := r.post(`{"method":"AddKeyServerToProviderKmip","params":{"keyServerID":1,"keyProviderID":1}}`)
+	r.wantError("hint", reply, "xKmipConnectionFailure", "cause; "+hint)
+	var e wire.Error
+	if err := json.Unmarshal(reply["error"], &e); err != nil || e.Lockplate == nil || e.Lockplate.Hint != hint {
+		t.Errorf("error %s, %v", reply["error"], err)
+	}
+	r.err = keymgr.ErrProviderActive
+	reply = r.post(`{"method":"DeleteKeyProviderKmip","params":{"keyProviderID":1}}`)
+	for _, step := range []string{"lockplate key rekey", "lockplate key history", "lockplate key destroy", "--forget", "ListMasterKeys", "DestroyMasterKey"} {
+		r.wantError("active provider", reply, wire.ErrKeyProviderActive, step)
 	}
 }
 

@@ -62,7 +62,9 @@ func FaultRules() []FaultRule {
 			Recovery: "Check that the key servers are running and can be reached: TestKeyServerKmip and TestKeyProviderKmip name the step that fails. " +
 				"Check that root CA and client certificate are right and that the client certificate is for the present key pair. " +
 				"Look at the log of the key server, and that the key still exists there. " +
-				"It is tried again for ever; volumes unlock and the fault clears by itself.",
+				"It is tried again for ever; volumes unlock and the fault clears by itself. " +
+				"If the key is lost for good: rekey elsewhere while volumes are open; of those that are locked, " +
+				"recovery keys and LUKS passphrases (cryptsetup open, AdoptVolume) or a backup from before open the data.",
 		},
 		{
 			Code: faultKmipCertificate, Severity: sevWarning, Type: aboutCluster,
@@ -71,8 +73,8 @@ func FaultRules() []FaultRule {
 		},
 		{
 			Code: faultRekeyFailed, Severity: sevWarning, Type: aboutCluster,
-			Text:     "The last rekey failed: master key %s was given up, and %s stays in use.",
-			Recovery: "ListEvents and the result of the job say why. Mend that and rekey again: the fault clears when the next rekey begins.",
+			Text:     "The last rekey %s.",
+			Recovery: "ListEvents and the result of the job say why. Mend that and rekey again: the fault clears when the next rekey begins, or this one is confirmed.",
 		},
 		{
 			Code: faultSliceService, Severity: sevWarning, Type: aboutService,

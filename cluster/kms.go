@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"lockplate/keymgr"
 )
@@ -182,6 +183,21 @@ func (c *Cluster) Rekey(ctx context.Context, t keymgr.RekeyTarget) (handle int64
 // MasterKeys lists all master keys there ever were, oldest first.
 func (c *Cluster) MasterKeys(ctx context.Context) ([]keymgr.MasterKey, error) {
 	return lookup(c, func(m *keymgr.Manager) ([]keymgr.MasterKey, error) { return m.History(ctx) })
+}
+
+// ForgetKey is DestroyKey where key servers are lost for good: it gives what did
+// not answer, and where the key may still exist.
+func (c *Cluster) ForgetKey(ctx context.Context, id string) (left []string, err error) {
+	err = c.changeKeys(ctx, "Old master key forgotten", func(m *keymgr.Manager) (_ map[string]any, err error) {
+		left, err = m.ForgetKey(ctx, id)
+		if err != nil || len(left) == 0 {
+			c.auditKey(ctx, "destroy master key", id, err)
+		} else {
+			c.auditKey(ctx, "forget master key", id+" at "+strings.Join(left, ", "), nil)
+		}
+		return map[string]any{"keyID": id, "mayExistAt": left}, err
+	})
+	return left, err
 }
 
 // DestroyKey destroys an old master key, at its key servers too.

@@ -86,8 +86,10 @@ func (c *Cluster) keyConditions(ctx context.Context) []condition {
 		c.log.Error("master keys cannot be listed", "err", err)
 	}
 	if n := len(keys) - 1; n > 0 && keys[n].State == keymgr.StateAbandoned {
-		out = append(out, condition{code: faultRekeyFailed, key: keys[n].ID, args: []any{keys[n].ID, m.Master().ID}})
+		what := fmt.Sprintf("failed: master key %s was given up, and %s stays in use", keys[n].ID, m.Master().ID)
+		out = append(out, condition{code: faultRekeyFailed, key: keys[n].ID, args: []any{what}})
 	}
+	out = append(out, c.haltedCondition(ctx, m)...)
 	servers, err := m.KeyServers(ctx)
 	if err != nil {
 		c.log.Error("key servers cannot be listed", "err", err)
@@ -98,6 +100,20 @@ func (c *Cluster) keyConditions(ctx context.Context) []condition {
 		}
 	}
 	return out
+}
+
+// haltedCondition tells of a rekey whose new key is in use and does not open all
+// that it should.
+func (c *Cluster) haltedCondition(ctx context.Context, m *keymgr.Manager) []condition {
+	key, old, why, err := m.Halted(ctx)
+	if err != nil {
+		c.log.Error("rekey job cannot be read", "err", err)
+	}
+	if key == "" {
+		return nil
+	}
+	what := fmt.Sprintf("could not be confirmed: master key %s is in use, the old one %s is kept: %s", key, old, why)
+	return []condition{{code: faultRekeyFailed, key: key, severity: sevError, args: []any{what}}}
 }
 
 // lockReason says in a sentence that does not change from one attempt to the

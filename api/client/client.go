@@ -150,7 +150,7 @@ func (c *Client) post(ctx context.Context, body []byte) (*http.Response, error) 
 func decode(r *wire.Reply, result any) error {
 	switch {
 	case r.Error != nil:
-		return &Error{Code: r.Error.Code, Name: r.Error.Name, Message: r.Error.Message}
+		return fromWire(r.Error)
 	case r.Result == nil:
 		return fmt.Errorf("%w: neither result nor error", ErrProtocol)
 	case result == nil:

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"lockplate/api/wire"
 )
 
 // Errors of the way to the gateway.
@@ -25,7 +27,18 @@ var (
 type Error struct {
 	Code    int
 	Name    string
-	Message string
+	Message string // without the hint
+	Hint    string // what to do, "" if the gateway does not say
+}
+
+// fromWire takes the hint out of the message.
+func fromWire(w *wire.Error) *Error {
+	e := &Error{Code: w.Code, Name: w.Name, Message: w.Message}
+	if w.Lockplate != nil {
+		e.Hint = w.Lockplate.Hint
+		e.Message = strings.TrimSuffix(e.Message, wire.HintMark+e.Hint)
+	}
+	return e
 }
 
 // Error gives the message, and the name for those who look it up.

@@ -134,6 +134,7 @@ const (
 	KeyCurrent        = "current"
 	KeyDecommissioned = "decommissioned" // not in use; it may open old backups
 	KeyDestroyed      = "destroyed"      // gone for good, only the record is left
+	KeyForgotten      = "forgotten"      // given up; it may exist where it could not be destroyed
 )
 
 // ListMasterKeysResult is the history of master keys, newest first
@@ -150,10 +151,20 @@ type MasterKey struct {
 	KeyCreatedTime    string `json:"keyCreatedTime"`
 	State             string `json:"state"`
 	DestroyedTime     string `json:"destroyedTime"` // "" while it may exist
+
+	ForgottenTime string   `json:"forgottenTime,omitempty"` // of one that was given up
+	MayExistAt    []string `json:"mayExistAt,omitempty"`    // addresses that did not destroy it then
 }
 
 // DestroyMasterKeyParams name a decommissioned master key to destroy
 // (extension).
 type DestroyMasterKeyParams struct {
-	KeyID string `json:"keyID" param:"required"`
+	KeyID  string `json:"keyID" param:"required"`
+	Forget bool   `json:"forget,omitempty"` // give it up where a key server does not answer
+}
+
+// DestroyMasterKeyResult names the addresses at which the key was given up
+// (extension).
+type DestroyMasterKeyResult struct {
+	MayExistAt []string `json:"mayExistAt,omitempty"`
 }

@@ -61,8 +61,18 @@ type Reply struct {
 type Error struct {
 	Code    int    `json:"code"` // CodeError
 	Name    string `json:"name"`
-	Message string `json:"message"`
+	Message string `json:"message"` // ends with HintMark and the hint, if there is one
+
+	Lockplate *ErrorDetails `json:"lockplate,omitempty"` // extension
 }
+
+// ErrorDetails are what Element's errors have no member for (extension).
+type ErrorDetails struct {
+	Hint string `json:"hint"` // which step failed and what to do
+}
+
+// HintMark stands between an error and its hint.
+const HintMark = "; "
 
 // CodeError is the code of every error. Other codes make clients take an
 // error for a failure of the transport and lose its name.

@@ -56,9 +56,13 @@ func apiCode(name string) int {
 	return exitFailure
 }
 
-// apiHint is the way out of errors whose message does not tell it.
-func apiHint(name string) string {
-	switch name {
+// apiHint is the way out of errors of the API: the gateway's own, else that of
+// errors whose message does not tell it.
+func apiHint(err error) string {
+	if e := (*client.Error)(nil); errors.As(err, &e) && e.Hint != "" {
+		return e.Hint
+	}
+	switch apiName(err) {
 	case wire.ErrUnknownMethod:
 		return "see 'lockplate api GetAPI'"
 	case wire.ErrRetry:

@@ -125,8 +125,8 @@ func hintFor(err error) string {
 	if h := (*hintError)(nil); errors.As(err, &h) {
 		return h.hint
 	}
-	if name := apiName(err); name != "" {
-		return apiHint(name)
+	if apiName(err) != "" {
+		return apiHint(err)
 	}
 	for _, k := range knownErrors() {
 		if errors.Is(err, k.err) {
