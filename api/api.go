@@ -40,6 +40,10 @@ type Backend interface {
 	AddDrives(context.Context, []cluster.AddDrive) (int64, error)
 	RemoveDrives(ctx context.Context, ids []int64) (int64, error)
 	ForgetDrive(ctx context.Context, id int64) error
+	DriveHardware(context.Context) ([]cluster.DriveHardware, error)
+	EraseDrives(ctx context.Context, ids []int64) (handle int64, err error)
+	EnableDriveEncryption(ctx context.Context, provider int64) error
+	DisableDriveEncryption(context.Context) error
 
 	Volumes(context.Context) ([]cluster.Volume, error)
 	Volume(ctx context.Context, id int64) (cluster.Volume, error)

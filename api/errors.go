@@ -82,6 +82,9 @@ func wireError(err error) *wire.Error {
 	if e := (*cluster.InvalidError)(nil); errors.As(err, &e) {
 		return fail(wire.ErrInvalidParameter, "%v", err)
 	}
+	if e := (*cluster.NoDriveEncryptionError)(nil); errors.As(err, &e) {
+		return fail(wire.ErrNotPermitted, "%v", e) // beginning as on the product
+	}
 	if name := keyName(err); name != "" {
 		return keyFail(name, err)
 	}

@@ -382,7 +382,7 @@ func newAPIRig(t *testing.T) *apiRig {
 	}
 	r.srv = s
 	s.host = func() hostUsage {
-		return hostUsage{arch: "amd64", memory: 16 << 30, resident: 50 << 20, cpu: 90 * time.Second}
+		return hostUsage{arch: "amd64", cpuModel: "some CPU", threads: 8, kernel: "6.1.0", memory: 16 << 30, resident: 50 << 20, cpu: 90 * time.Second}
 	}
 	return r
 }

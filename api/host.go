@@ -14,6 +14,9 @@ import (
 // be told is 0.
 type hostUsage struct {
 	arch     string
+	cpuModel string
+	threads  int // of the processor that the gateway may use
+	kernel   string
 	memory   int64 // bytes the machine has
 	resident int64 // bytes the gateway has in memory
 	cpu      time.Duration
@@ -21,7 +24,14 @@ type hostUsage struct {
 
 // readHost asks the kernel.
 func readHost() hostUsage {
-	h := hostUsage{arch: runtime.GOARCH}
+	h := hostUsage{arch: runtime.GOARCH, threads: runtime.NumCPU()}
+	var un unix.Utsname
+	if unix.Uname(&un) == nil {
+		h.kernel = unix.ByteSliceToString(un.Release[:])
+	}
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		h.cpuModel = modelOf(b)
+	}
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) == nil {
 		h.memory = int64(si.Totalram) * int64(si.Unit)
@@ -34,6 +44,17 @@ func readHost() hostUsage {
 		h.resident = residentBytes(b)
 	}
 	return h
+}
+
+// modelOf is the model of the first processor; some architectures tell none.
+func modelOf(cpuinfo []byte) string {
+	for line := range bytes.Lines(cpuinfo) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if string(bytes.TrimSpace(name)) == "model name" {
+			return string(bytes.TrimSpace(value))
+		}
+	}
+	return ""
 }
 
 // residentBytes is the second field of statm, in pages.

@@ -52,6 +52,12 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodAddDrives, access: adminOnly, run: bind(s.addDrives)},
 		{name: wire.MethodRemoveDrives, access: adminOnly, run: bind(s.removeDrives)},
 		{name: wire.MethodForgetDrive, access: adminOnly, run: bind(s.forgetDrive)},
+		{name: wire.MethodListDriveHardware, access: readers, run: bind(s.listDriveHardware)},
+		{name: wire.MethodGetDriveHardware, access: readers, run: bind(s.getDriveHardwareInfo)},
+		{name: wire.MethodGetHardwareConfig, access: readers, run: bind(s.getHardwareConfig)},
+		{name: wire.MethodSecureErase, access: adminOnly, run: bind(s.secureEraseDrives)},
+		{name: wire.MethodEnableEncryption, access: adminOnly, run: bind(s.enableEncryptionAtRest)},
+		{name: wire.MethodDisableEncryption, access: adminOnly, run: bind(s.disableEncryptionAtRest)},
 
 		{name: wire.MethodCreateVolume, access: adminOnly, run: bind(s.createVolume)},
 		{name: wire.MethodAdoptVolume, access: adminOnly, run: bind(s.adoptVolume)},

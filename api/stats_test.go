@@ -107,6 +107,15 @@ func TestHostUsage(t *testing.T) {
 	if h.memory < 1<<26 || h.resident < int64(os.Getpagesize()) || h.resident > h.memory || h.arch == "" {
 		t.Errorf("%+v", h)
 	}
+	if h.kernel == "" || h.threads < 1 {
+		t.Errorf("%+v", h)
+	}
+	if got := modelOf([]byte("processor\t: 0\nmodel name\t: Some: CPU\nmodel name\t: other\n")); got != "Some: CPU" {
+		t.Errorf("model %q", got)
+	}
+	if modelOf([]byte("processor\t: 0\n")) != "" {
+		t.Error("no model is none")
+	}
 	if got := residentBytes([]byte("12 3 4\n")); got != 3*int64(os.Getpagesize()) {
 		t.Errorf("%d bytes", got)
 	}

@@ -137,6 +137,12 @@ const (
 	MethodAddServerToProvider  = "AddKeyServerToProviderKmip"
 	MethodRemoveServer         = "RemoveKeyServerFromProviderKmip"
 	MethodRekey                = "RekeySoftwareEncryptionAtRestMasterKey"
+	MethodEnableEncryption     = "EnableEncryptionAtRest"
+	MethodDisableEncryption    = "DisableEncryptionAtRest"
+	MethodSecureErase          = "SecureEraseDrives"
+	MethodListDriveHardware    = "ListDriveHardware"
+	MethodGetDriveHardware     = "GetDriveHardwareInfo"
+	MethodGetHardwareConfig    = "GetHardwareConfig"
 
 	MethodAdoptVolume       = "AdoptVolume"
 	MethodAddRecoveryKey    = "AddVolumeRecoveryKey"
