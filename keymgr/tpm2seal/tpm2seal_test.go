@@ -47,7 +47,9 @@ func TestSealedSecretComesBackAfterPowerCycle(t *testing.T) {
 		pcrs []int
 		auth []byte
 	}{
-		{"no binding", nil, nil}, {"PCR 7", []int{7}, nil}, {"PIN", nil, auth("1234")},
+		{"no binding", nil, nil},
+		{"PCR 7", []int{7}, nil},
+		{"PIN", nil, auth("1234")},
 		{"PIN and PCRs", []int{11, 0, 7, 7}, auth("1234")},
 		{"more PCRs than one answer holds", []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 23}, nil},
 	} {
