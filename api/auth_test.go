@@ -38,6 +38,9 @@ func TestTooManyFailuresIs429(t *testing.T) {
 
 func TestReaderMayOnlyRead(t *testing.T) {
 	r := newAPIRig(t)
+	if err := r.srv.Reload(); err != nil { // for GetSSLCertificate
+		t.Fatal(err)
+	}
 	for _, name := range r.srv.methods.names {
 		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"driveID":1,"accountID":1,"username":"lockplate"}}`, asReader)
 		reply := r.reply(w)

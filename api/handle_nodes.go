@@ -86,6 +86,7 @@ func (s *Server) totals(ctx context.Context) (cluster.VolumeStats, error) {
 		t.ReadLatency += v.ReadLatency
 		t.WriteLatency += v.WriteLatency
 		t.InFlight += v.InFlight
+		t.Allocated += v.Allocated
 	}
 	return t, err
 }

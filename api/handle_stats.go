@@ -136,21 +136,6 @@ func (s *Server) listQoSHistograms(ctx context.Context, _ identity, _ *wire.Volu
 	return wire.ListVolumeQoSHistogramsResult{QoSHistograms: []any{}}, err
 }
 
-func (s *Server) listISCSISessions(ctx context.Context, _ identity, _ *wire.Empty) (wire.ListISCSISessionsResult, error) {
-	_, err := s.cluster.Info(ctx)
-	return wire.ListISCSISessionsResult{Sessions: []any{}}, err
-}
-
-func (s *Server) listBulkVolumeJobs(ctx context.Context, _ identity, _ *wire.Empty) (wire.ListBulkVolumeJobsResult, error) {
-	_, err := s.cluster.Info(ctx)
-	return wire.ListBulkVolumeJobsResult{BulkVolumeJobs: []any{}}, err
-}
-
-func (s *Server) listVirtualVolumeTasks(ctx context.Context, _ identity, _ *wire.Empty) (wire.ListVirtualVolumeTasksResult, error) {
-	_, err := s.cluster.Info(ctx)
-	return wire.ListVirtualVolumeTasksResult{Tasks: []any{}}, err
-}
-
 func (s *Server) listAccessGroups(ctx context.Context, _ identity, p *wire.ListVolumeAccessGroupsParams) (wire.ListVolumeAccessGroupsResult, error) {
 	_, err := s.cluster.Info(ctx)
 	missing := make([]int64, 0, len(p.VolumeAccessGroups))

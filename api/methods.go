@@ -95,9 +95,11 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodGetVolumeCount, access: readers, run: bind(s.getVolumeCount)},
 		{name: wire.MethodListForAccount, access: readers, run: bind(s.listVolumesForAccount)},
 		{name: wire.MethodListQoSHistograms, access: readers, run: bind(s.listQoSHistograms)},
-		{name: wire.MethodListISCSISessions, access: readers, run: bind(s.listISCSISessions)},
-		{name: wire.MethodListBulkVolumeJobs, access: readers, run: bind(s.listBulkVolumeJobs)},
-		{name: wire.MethodListVVolTasks, access: readers, run: bind(s.listVirtualVolumeTasks)},
+		{name: wire.MethodListServices, access: readers, run: bind(s.listServices)},
+		{name: wire.MethodListStatsByVolume, access: readers, run: bind(s.listStatsByVolume)},
+		{name: wire.MethodListStatsByAccount, access: readers, run: bind(s.listStatsByAccount)},
+		{name: wire.MethodGetFeatureStatus, access: readers, run: bind(s.getFeatureStatus)},
+		{name: wire.MethodGetSSLCertificate, access: readers, run: bind(s.getSSLCertificate)},
 		{name: wire.MethodListAccessGroups, access: readers, run: bind(s.listAccessGroups)},
 		{name: wire.MethodListInitiators, access: readers, run: bind(s.listInitiators)},
 		{name: wire.MethodListAccounts, access: readers, run: bind(s.listAccounts)},
@@ -126,6 +128,9 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodGetStoreBackup, access: adminOnly, run: bind(s.getStoreBackup)},
 		{name: wire.MethodCheckStore, access: adminReads, run: bind(s.checkStore)},
 		{name: wire.MethodGetGatewayInfo, access: readers, run: bind(s.getGatewayInfo)},
+	}
+	for _, a := range wire.Absences() {
+		rows = append(rows, method{name: a.Method, access: readers, run: bind(s.none(a))})
 	}
 	t := methodTable{byName: map[string]*method{}}
 	for i := range rows {

@@ -93,8 +93,11 @@ func TestOneNodeOneAccount(t *testing.T) {
 func TestEmptyListsNeedACluster(t *testing.T) {
 	r := newAPIRig(t)
 	r.err = cluster.ErrNoCluster
+	for _, a := range wire.Absences() {
+		r.wantError(a.Method, r.post(`{"method":"`+a.Method+`"}`), wire.ErrNoCluster, "init")
+	}
 	for _, m := range []string{
-		"ListISCSISessions", "ListBulkVolumeJobs", "ListVolumeQoSHistograms", "ListVirtualVolumeTasks",
+		"ListVolumeQoSHistograms", "ListServices", "ListVolumeStatsByAccount", "GetFeatureStatus",
 		"ListInitiators", "ListVolumeAccessGroups", "GetEncryptionAtRestInfo", "ListAllNodes", "ListAccounts",
 		"GetClusterCapacity", "GetClusterStats", "GetClusterFullThreshold", "ListNodeStats",
 	} {

@@ -127,21 +127,6 @@ type GetVolumeCountResult struct {
 	Count int `json:"count"`
 }
 
-// ListISCSISessionsResult is always empty: volumes are attached over NBD.
-type ListISCSISessionsResult struct {
-	Sessions []any `json:"sessions"`
-}
-
-// ListBulkVolumeJobsResult is always empty: there are no bulk volume jobs.
-type ListBulkVolumeJobsResult struct {
-	BulkVolumeJobs []any `json:"bulkVolumeJobs"`
-}
-
-// ListVirtualVolumeTasksResult is always empty: there are no virtual volumes.
-type ListVirtualVolumeTasksResult struct {
-	Tasks []any `json:"tasks"`
-}
-
 // ListVolumeAccessGroupsResult is always empty: who may attach is for the NBD
 // listener to say.
 type ListVolumeAccessGroupsResult struct {
