@@ -21,6 +21,8 @@ var errDead = errors.New("the process is dead")
 type mortal struct {
 	store.Store
 	at int // point to die at, from 1; 0: never
+	// die is called at that point, if there is one, and does not return.
+	die func(point string)
 
 	mu      sync.Mutex
 	passed  []string
@@ -45,6 +47,9 @@ func (m *mortal) pass(what string) error {
 	default:
 	}
 	if m.dead {
+		if m.die != nil {
+			m.die(what)
+		}
 		return errDead
 	}
 	return nil
@@ -124,6 +129,7 @@ func (r *rekeyRig) wantWhole(t *testing.T, what string) {
 	t.Helper()
 	r.clean()
 	r.wantKeys(r.m, r.model)
+	r.wantData()
 	if err := r.m.Locked(); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
@@ -131,11 +137,17 @@ func (r *rekeyRig) wantWhole(t *testing.T, what string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := map[int64]int{}
+	have, current := map[int64]int{}, 0
 	for _, k := range h {
+		if k.State == keymgr.StateCurrent {
+			current++
+		}
 		if k.Type == keymgr.External && k.Destroyed.IsZero() {
 			have[k.ProviderID]++
 		}
+	}
+	if current != 1 {
+		t.Errorf("%s: %d master keys are current", what, current)
 	}
 	for i, p := range r.p {
 		if n := r.held(i); n != have[p] {
@@ -151,17 +163,11 @@ func (r *rekeyRig) wantWhole(t *testing.T, what string) {
 // servers have no key that nobody knows. The numbers are how many points there
 // are, at least.
 func TestRekeySurvivesDeathAtEveryPoint(t *testing.T) {
-	for _, d := range []struct {
-		name     string
-		from, to int // provider, -1: internal
-		points   int
-	}{
-		{"internal to external", -1, 0, 30},
-		{"external to internal", 0, -1, 16},
-		{"external to another provider", 0, 1, 30},
-		{"external to the same provider", 0, 0, 30},
-		{"internal to internal", -1, -1, 14},
-	} {
+	points := map[string]int{
+		"internal to external": 30, "external to internal": 16, "external to another provider": 30,
+		"external to the same provider": 30, "internal to internal": 14,
+	}
+	for _, d := range directions() {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRekeyRig(t, 3)
@@ -170,8 +176,8 @@ func TestRekeySurvivesDeathAtEveryPoint(t *testing.T) {
 				n++
 			}
 			t.Logf("%d points", n)
-			if n < d.points {
-				t.Errorf("only %d points, there were %d", n, d.points)
+			if want := points[d.name]; n < want {
+				t.Errorf("only %d points, there were %d", n, want)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package keymgr_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,11 +12,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"lockplate/blockdev"
+	"lockplate/cipher"
 	"lockplate/keymgr"
 	"lockplate/keymgr/kmip"
 	"lockplate/keymgr/kmiptest"
 	"lockplate/store"
 	"lockplate/store/storetest"
+	"lockplate/volume"
 )
 
 // jobs is the list of jobs that a cluster would keep. Its records are in the
@@ -109,6 +113,7 @@ type rekeyRig struct {
 	p     [2]int64        // providers
 	held  func(i int) int // how many keys a provider has
 	model map[string]string
+	disks map[string]*blockdev.Mem // encrypted data of the volumes
 }
 
 func newRekeyRig(t testing.TB, volumes int) *rekeyRig {
@@ -139,6 +144,47 @@ func (r *rekeyRig) begin(volumes int) {
 		r.model[v] = strings.Repeat(v, 2)[:64]
 	}
 	r.putAll(r.m, r.model)
+	r.disks = map[string]*blockdev.Mem{}
+	for v, key := range r.model {
+		r.disks[v] = blockdev.NewMem(dataBytes)
+		if err := r.onDisk(v, key, func(d *volume.Volume) error { return d.WriteAt(r.t.Context(), dataOf(v), 0, 0) }); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// dataBytes is the size of a volume's data.
+const dataBytes = 8 << 10
+
+// dataOf is what a volume holds, which is different for each.
+func dataOf(id string) []byte { return []byte(strings.Repeat(id, dataBytes/len(id)+1)[:dataBytes]) }
+
+// onDisk opens a volume's disk with a data key.
+func (r *rekeyRig) onDisk(id, key string, do func(*volume.Volume) error) error {
+	x, err := cipher.NewXTS([]byte(key), 512)
+	if err != nil {
+		return err
+	}
+	d, err := volume.Open(r.disks[id], x, volume.Options{})
+	if err != nil {
+		return err
+	}
+	return do(d) // the disk stays open for the next time
+}
+
+// wantData reads all volumes with the data keys that the manager gives.
+func (r *rekeyRig) wantData() {
+	r.t.Helper()
+	for id, disk := range r.disks {
+		key, err := r.key(r.m, id)
+		got := make([]byte, dataBytes)
+		if err == nil {
+			err = r.onDisk(id, key, func(d *volume.Volume) error { return d.ReadAt(r.t.Context(), got, 0) })
+		}
+		if err != nil || !bytes.Equal(got, dataOf(id)) {
+			r.t.Fatalf("data of volume %s (%d bytes) cannot be read: %v", id, disk.Info().Size, err)
+		}
+	}
 }
 
 // putAll adds many keys in few transactions.
