@@ -13,7 +13,7 @@ import (
 // keyRekeyCommand is RekeySoftwareEncryptionAtRestMasterKey.
 func (a *app) keyRekeyCommand() *cobra.Command {
 	var internal, wait bool
-	var provider int64
+	var provider string
 	c := &cobra.Command{
 		Use: "rekey", Short: "Replace the master key, or move it to or from a key server", Args: cobra.NoArgs,
 		Long: `Replace the master key by a new one, made where the present one was, with
@@ -25,19 +25,26 @@ cluster is erased; one at key servers stays there until 'lockplate key destroy'.
 		RunE: func(c *cobra.Command, _ []string) error {
 			p := wire.RekeyMasterKeyParams{}
 			switch {
-			case internal && provider != 0:
+			case internal && provider != "":
 				return usagef("--internal and --provider exclude each other")
 			case internal:
 				p.KeyManagementType = wire.KeyInternal
 			case c.Flags().Changed("provider"):
-				p = rekeyTo(provider)
+				n, err := a.providerID(c.Context(), provider)
+				if err != nil {
+					return err
+				}
+				p = rekeyTo(int64(n))
 			}
 			return a.rekey(c.Context(), p, wait)
 		},
 	}
 	c.Flags().BoolVar(&internal, "internal", false, "make the new key in the cluster")
-	c.Flags().Int64Var(&provider, "provider", 0, "make the new key at the servers of this key provider")
+	c.Flags().StringVar(&provider, "provider", "", "make the new key at the servers of this key provider (number or name)")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the new key is in use")
+	completeFlag(c, "provider", func(c *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return a.completeProviders(c, nil, word)
+	})
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,17 +30,66 @@ func (a *app) kmipCommand() *cobra.Command {
 	return c
 }
 
-// parseID reads the number of a thing; list names the command that lists them.
-func parseID(what, s, list string) (wire.Int, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 1 {
-		return 0, hint(usagef("%s %q is not a number", what, s), "see 'lockplate %s'", list)
-	}
-	return wire.Int(n), nil
+// named is a thing of which people know the name, and the API the number.
+type named struct {
+	id   int64
+	name string
 }
 
-func serverID(s string) (wire.Int, error)   { return parseID("key server", s, "kmip server list") }
-func providerID(s string) (wire.Int, error) { return parseID("key provider", s, "kmip provider list") }
+// pickID reads an argument: a number, or a name that one thing has.
+func pickID(what, arg, list string, all func() ([]named, error)) (wire.Int, error) {
+	if n, err := strconv.ParseInt(arg, 10, 64); err == nil {
+		if n < 1 {
+			return 0, hint(usagef("%s %q is not a number", what, arg), "see 'lockplate %s'", list)
+		}
+		return wire.Int(n), nil
+	}
+	things, err := all()
+	if err != nil {
+		return 0, err
+	}
+	var found []int64
+	for _, t := range things {
+		if t.name == arg {
+			found = append(found, t.id)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return 0, hint(&codedError{exitNotFound, fmt.Errorf("%s %q does not exist", what, arg)}, "see 'lockplate %s'", list)
+	case 1:
+		return wire.Int(found[0]), nil
+	}
+	return 0, hint(usagef("%s %q: several have this name: %s", what, arg, ids(found)), "give the number; see 'lockplate %s'", list)
+}
+
+// serverID reads an argument that names a key server.
+func (a *app) serverID(ctx context.Context, arg string) (wire.Int, error) {
+	return pickID("key server", arg, "kmip server list", func() ([]named, error) { return a.serverNames(ctx) })
+}
+
+// providerID reads an argument that names a key provider.
+func (a *app) providerID(ctx context.Context, arg string) (wire.Int, error) {
+	return pickID("key provider", arg, "kmip provider list", func() ([]named, error) { return a.providerNames(ctx) })
+}
+
+// serverNames lists the key servers.
+func (a *app) serverNames(ctx context.Context) (out []named, err error) {
+	r, err := a.servers(ctx)
+	for _, s := range r.Value.KeyServers {
+		out = append(out, named{s.KeyServerID, s.Name})
+	}
+	return out, err
+}
+
+// providerNames lists the key providers.
+func (a *app) providerNames(ctx context.Context) (out []named, err error) {
+	r, err := a.providers(ctx)
+	for _, p := range r.Value.KeyProviders {
+		out = append(out, named{p.KeyProviderID, p.Name})
+	}
+	return out, err
+}
 
 // readText reads a small text file; "-" is standard input.
 func (a *app) readText(path string) (string, error) {
@@ -74,24 +124,34 @@ func (a *app) readOptional(path string) (*string, error) {
 	return &text, err
 }
 
-// completeServers completes the first argument with numbers of key servers.
+// completeServers completes the first argument with key servers.
 func (a *app) completeServers(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return completeFirst(c, args, func(ctx context.Context) (out []cobra.Completion, err error) {
-		r, err := a.servers(ctx)
-		for _, s := range r.Value.KeyServers {
-			out = append(out, cobra.CompletionWithDesc(id(s.KeyServerID), s.Name))
-		}
-		return out, err
+	return completeFirst(c, args, func(ctx context.Context) ([]cobra.Completion, error) {
+		return completions(a.serverNames(ctx))
 	})
 }
 
-// completeProviders completes the first argument with numbers of providers.
+// completeProviders completes the first argument with key providers.
 func (a *app) completeProviders(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return completeFirst(c, args, func(ctx context.Context) (out []cobra.Completion, err error) {
-		r, err := a.providers(ctx)
-		for _, p := range r.Value.KeyProviders {
-			out = append(out, cobra.CompletionWithDesc(id(p.KeyProviderID), p.Name))
-		}
-		return out, err
+	return completeFirst(c, args, func(ctx context.Context) ([]cobra.Completion, error) {
+		return completions(a.providerNames(ctx))
 	})
+}
+
+// completions offers the names that can be typed as they are and mean one
+// thing only, else the number.
+func completions(all []named, err error) (out []cobra.Completion, _ error) {
+	count := map[string]int{}
+	for _, t := range all {
+		count[t.name]++
+	}
+	for _, t := range all {
+		_, number := strconv.ParseInt(t.name, 10, 64)
+		if t.name != "" && count[t.name] == 1 && number != nil && !strings.ContainsAny(t.name, " \t\"'\\$`:&|;<>()*?[]#~!") {
+			out = append(out, cobra.CompletionWithDesc(t.name, "number "+id(t.id)))
+		} else {
+			out = append(out, cobra.CompletionWithDesc(id(t.id), t.name))
+		}
+	}
+	return out, err
 }

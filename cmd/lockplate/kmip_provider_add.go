@@ -15,14 +15,20 @@ func (a *app) kmipProviderAddCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "add-server PROVIDER SERVER", Short: "Put a key server into a provider, once it was seen to work", Args: cobra.ExactArgs(2),
 		Long: `Put a key server into a provider. The server is contacted, and must have the
-keys that the provider is to have.`,
-		ValidArgsFunction: a.completeProviders,
+keys that the provider is to have. Each is named by its number, or by its name
+if no other has it.`,
+		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return a.completeServers(c, nil, word)
+			}
+			return a.completeProviders(c, args, word)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			p, err := providerID(args[0])
+			p, err := a.providerID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			s, err := serverID(args[1])
+			s, err := a.serverID(c.Context(), args[1])
 			if err != nil {
 				return err
 			}

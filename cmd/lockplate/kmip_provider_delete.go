@@ -12,11 +12,11 @@ import (
 // kmipProviderDeleteCommand is DeleteKeyProviderKmip.
 func (a *app) kmipProviderDeleteCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", Short: "Forget a key provider whose keys are not in use", Args: cobra.ExactArgs(1),
+		Use: "delete ID|NAME", Short: "Forget a key provider whose keys are not in use", Args: cobra.ExactArgs(1),
 		Long: `Forget a key provider whose keys are not in use. Its servers stay, in no
 provider.`, ValidArgsFunction: a.completeProviders,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := providerID(args[0])
+			n, err := a.providerID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -13,10 +13,10 @@ import (
 // kmipProviderTestCommand is TestKeyProviderKmip.
 func (a *app) kmipProviderTestCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "test ID", Short: "Prove that every server of a provider works", Args: cobra.ExactArgs(1),
+		Use: "test ID|NAME", Short: "Prove that every server of a provider works", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeProviders,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := providerID(args[0])
+			n, err := a.providerID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ func (a *app) kmipProviderRemoveCommand() *cobra.Command {
 in use stays.`,
 		ValidArgsFunction: a.completeServers,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := serverID(args[0])
+			n, err := a.serverID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -11,9 +11,9 @@ import (
 // kmipProviderShowCommand is GetKeyProviderKmip.
 func (a *app) kmipProviderShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show a key provider", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeProviders,
+		Use: "show ID|NAME", Short: "Show a key provider", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeProviders,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := providerID(args[0])
+			n, err := a.providerID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

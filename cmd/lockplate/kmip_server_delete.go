@@ -12,12 +12,12 @@ import (
 // kmipServerDeleteCommand is DeleteKeyServerKmip.
 func (a *app) kmipServerDeleteCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", Short: "Forget a key server; nothing changes on it", Args: cobra.ExactArgs(1),
+		Use: "delete ID|NAME", Short: "Forget a key server; nothing changes on it", Args: cobra.ExactArgs(1),
 		Long: `Forget a key server; nothing changes on it. The last server of a provider whose
 keys are in use is not deleted.`,
 		ValidArgsFunction: a.completeServers,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := serverID(args[0])
+			n, err := a.serverID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -13,13 +13,13 @@ import (
 func (a *app) kmipServerModifyCommand() *cobra.Command {
 	var f serverFlags
 	c := &cobra.Command{
-		Use: "modify ID", Short: "Change a key server, once it was seen to work that way", Args: cobra.ExactArgs(1),
+		Use: "modify ID|NAME", Short: "Change a key server, once it was seen to work that way", Args: cobra.ExactArgs(1),
 		Long: `Change a key server: what is not given stays. The server is contacted the new
 way first, and when that fails nothing is changed.`,
 		Example:           "  lockplate kmip server modify 1 --cert-file renewed.pem",
 		ValidArgsFunction: a.completeServers,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := serverID(args[0])
+			n, err := a.serverID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -12,10 +12,10 @@ import (
 // kmipServerTestCommand is TestKeyServerKmip.
 func (a *app) kmipServerTestCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "test ID", Short: "Prove that a key server can be reached, trusted and used", Args: cobra.ExactArgs(1),
+		Use: "test ID|NAME", Short: "Prove that a key server can be reached, trusted and used", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := serverID(args[0])
+			n, err := a.serverID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}

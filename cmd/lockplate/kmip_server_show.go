@@ -12,10 +12,10 @@ import (
 // kmipServerShowCommand is GetKeyServerKmip.
 func (a *app) kmipServerShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show a key server with its certificates", Args: cobra.ExactArgs(1),
+		Use: "show ID|NAME", Short: "Show a key server with its certificates", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := serverID(args[0])
+			n, err := a.serverID(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
