@@ -48,11 +48,10 @@ func (s *Server) audit(ctx context.Context, method string, who identity, c *call
 
 // entry is what the audit log gets to know of an administrative call.
 func (c *call) entry(method string, who identity, outcome string) cluster.AuditEntry {
+	a := who.actor()
 	e := cluster.AuditEntry{
-		Kind: cluster.AuditAdmin, Actor: who.name, From: who.from, Action: method, Outcome: outcome, Detail: map[string]string{},
-	}
-	if who.setup {
-		e.Actor = "root"
+		Kind: cluster.AuditAdmin, Actor: a.Name, Role: a.Role, From: a.From, Action: method, Outcome: outcome,
+		Detail: map[string]string{},
 	}
 	for _, name := range logged() {
 		v, ok := c.params[name]
@@ -70,6 +69,7 @@ func (c *call) entry(method string, who identity, outcome string) cluster.AuditE
 // audited runs an administrative call between two records of the audit log.
 // What cannot be recorded is not begun.
 func (s *Server) audited(ctx context.Context, m *method, who identity, c *call) (any, []string, error) {
+	ctx = cluster.WithActor(ctx, who.actor())
 	if m.access != adminOnly {
 		return m.run(ctx, who, c)
 	}
@@ -82,7 +82,7 @@ func (s *Server) audited(ctx context.Context, m *method, who identity, c *call) 
 			s.log.Error("end of a call is not in the audit log", "method", m.name, "err", err)
 		}
 	}()
-	v, unused, err := m.run(cluster.WithActor(ctx, who.name, who.from), who, c)
+	v, unused, err := m.run(ctx, who, c)
 	if err == nil {
 		end.Outcome = cluster.AuditOK
 	} else {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -15,6 +16,7 @@ import (
 type identity struct {
 	name  string // for the log: a user name, or "uid:N" on the socket
 	from  string // address without port, or "unix"
+	full  string // the same, but for IPv6 all of the address
 	admin bool
 	peer  bool // known by the kernel, not by a password
 	get   bool // came as a GET: a link could have made it
@@ -44,7 +46,7 @@ func (s *Server) identify(r *http.Request) (identity, error) {
 		}
 		who.from = p.name
 	} else {
-		who.from = callerAddress(r.RemoteAddr)
+		who.from, who.full = callerAddress(r.RemoteAddr), fullAddress(r.RemoteAddr)
 		if !s.cluster.Exists() && s.trusted(r) {
 			who.setup = true
 			return who, nil
@@ -60,12 +62,33 @@ func (s *Server) basic(r *http.Request, who identity) (identity, error) {
 		return who, errUnauthenticated
 	}
 	who.name = name
-	u, err := s.cluster.Authenticate(r.Context(), name, []byte(password), who.from)
+	u, err := s.cluster.Authenticate(cluster.WithActor(r.Context(), who.actor()), name, []byte(password), who.from)
 	if err != nil {
 		return who, err
 	}
 	who.admin = slices.Contains(u.Roles, cluster.RoleAdmin)
 	return who, nil
+}
+
+// actor is the caller as the audit log shows it.
+func (i identity) actor() cluster.Actor {
+	a := cluster.Actor{Name: i.name, Role: string(cluster.RoleReader), From: cmp.Or(i.full, i.from)}
+	switch {
+	case i.setup:
+		a.Name, a.Role = "root", "setup"
+	case i.admin:
+		a.Role = string(cluster.RoleAdmin)
+	}
+	return a
+}
+
+// fullAddress is the address of a caller without its port.
+func fullAddress(remote string) string {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return remote
+	}
+	return ap.Addr().Unmap().String()
 }
 
 // callerAddress is what failures are counted by: an IPv4 address, or the /64

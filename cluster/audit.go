@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,7 +27,7 @@ import (
 // Whoever can write both files can forge both: what must hold against an
 // administrator is a copy of the head kept elsewhere (docs/THREATS).
 const (
-	auditFile     = "audit.log"
+	auditFileName = "audit.log"
 	auditHeadFile = "audit.head"
 	auditMagic    = "lockplate-audit-1"
 
@@ -36,7 +37,7 @@ const (
 )
 
 // AuditPath is the path of the audit log in a state directory.
-func AuditPath(state string) string { return filepath.Join(state, auditFile) }
+func AuditPath(state string) string { return filepath.Join(state, auditFileName) }
 
 // Kinds of audit records.
 const (
@@ -44,6 +45,16 @@ const (
 	AuditLogin = "login" // a login that was refused
 	AuditKey   = "key"   // a key was made, used or destroyed
 	AuditLog   = "log"   // about the audit log itself
+)
+
+// Records about the log itself that explain what would else be a problem.
+const (
+	actionMissed  = "records missed"      // a sink lacks records, or no sink took them
+	actionRemoved = "old records removed" // as audit_keep says
+
+	sinkAll       = "all"     // the object of a "records missed" record of those that no sink took
+	detailAfter   = "after"   // the record that this one follows in its sink
+	detailThrough = "through" // the last record that was removed
 )
 
 // Outcomes of what an audit record tells of.
@@ -58,7 +69,8 @@ const (
 // Long texts are cut.
 type AuditEntry struct {
 	Kind    string
-	Actor   string // user name; "" is the gateway itself
+	Actor   string // user name; "system" is the gateway itself
+	Role    string // of the actor
 	From    string // where the actor is
 	Action  string // method or key operation
 	Object  string // what it is done to
@@ -73,6 +85,7 @@ type auditRecord struct {
 	Prev    string            `json:"prev"`
 	Kind    string            `json:"kind"`
 	Actor   string            `json:"actor,omitempty"`
+	Role    string            `json:"role,omitempty"`
 	From    string            `json:"from,omitempty"`
 	Action  string            `json:"action"`
 	Object  string            `json:"object,omitempty"`
@@ -89,6 +102,28 @@ type auditLink struct {
 // auditStart is what the first record follows.
 func auditStart() auditLink { return auditLink{0, strings.Repeat("0", 2*sha256.Size)} }
 
+// String is the link as people hand it on: SEQ:HASH.
+func (l auditLink) String() string { return strconv.FormatInt(l.seq, 10) + ":" + l.hash }
+
+// parseAuditLink reads SEQ:HASH.
+func parseAuditLink(s string) (l auditLink, err error) {
+	seq, hash, _ := strings.Cut(s, ":")
+	if l.seq, err = strconv.ParseInt(seq, 10, 64); err != nil || l.seq < 0 {
+		return l, fmt.Errorf("%q is not SEQ:HASH", s)
+	}
+	l.hash = strings.ToLower(hash)
+	if b, err := hex.DecodeString(l.hash); err != nil || len(b) != sha256.Size {
+		return l, fmt.Errorf("%q is not SEQ:HASH: the hash has %d hexadecimal digits", s, 2*sha256.Size)
+	}
+	return l, nil
+}
+
+// follows says whether the record explains that it does not follow its
+// predecessor in the file, but the record before that is there.
+func (r *auditRecord) follows(last auditLink) bool {
+	return r.Kind == AuditLog && r.Action == actionMissed && r.Detail[detailAfter] == last.String()
+}
+
 const auditHashMember = `,"hash":"`
 
 func auditHash(body []byte) string {
@@ -97,13 +132,13 @@ func auditHash(body []byte) string {
 }
 
 // marshalAudit makes the line of the record that follows prev.
-func marshalAudit(prev auditLink, e AuditEntry, now time.Time) (line []byte, next auditLink, err error) {
+func marshalAudit(prev auditLink, e AuditEntry, now time.Time) (auditLine, error) {
 	cut := func(s string) string {
 		return strings.ToValidUTF8(s[:min(len(s), maxAuditText)], "?")
 	}
 	r := auditRecord{
-		Seq: prev.seq + 1, Time: now, Prev: prev.hash, Kind: cut(e.Kind), Actor: cut(e.Actor), From: cut(e.From),
-		Action: cut(e.Action), Object: cut(e.Object), Outcome: cut(e.Outcome),
+		Seq: prev.seq + 1, Time: now, Prev: prev.hash, Kind: cut(e.Kind), Actor: cut(e.Actor), Role: cut(e.Role),
+		From: cut(e.From), Action: cut(e.Action), Object: cut(e.Object), Outcome: cut(e.Outcome),
 	}
 	for k, v := range e.Detail {
 		if len(r.Detail) == 16 {
@@ -116,13 +151,17 @@ func marshalAudit(prev auditLink, e AuditEntry, now time.Time) (line []byte, nex
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
-		return nil, prev, fmt.Errorf("encode audit record: %w", err)
+		return auditLine{}, fmt.Errorf("encode audit record: %w", err)
 	}
 	body = body[:len(body)-1]
-	next = auditLink{r.Seq, auditHash(body)}
-	line = append(body, auditHashMember...)
-	line = append(line, next.hash...)
-	return append(line, '"', '}', '\n'), next, nil
+	l := auditLine{prev: prev, link: auditLink{r.Seq, auditHash(body)}}
+	if r.Kind == AuditLog && r.Action == actionMissed {
+		l.after = r.Detail[detailAfter]
+	}
+	l.text = append(body, auditHashMember...)
+	l.text = append(l.text, l.link.hash...)
+	l.text = append(l.text, '"', '}', '\n')
+	return l, nil
 }
 
 // parseAudit is the one way a line, without its end, is read.
@@ -161,87 +200,15 @@ func readAuditHead(dir string) (l auditLink, ok bool, err error) {
 	if err != nil {
 		return l, false, err
 	}
+	if len(b) == 0 { // a crash came between its making and its first use
+		return auditStart(), false, nil
+	}
 	var magic string
 	_, err = fmt.Sscanf(string(b), "%s %d %s\n", &magic, &l.seq, &l.hash)
 	if err != nil || !bytes.Equal(b, marshalAuditHead(l)) {
 		return l, false, fmt.Errorf("%w: %s", ErrDamaged, auditHeadFile)
 	}
 	return l, true, nil
-}
-
-// AuditReport is what AuditVerify found.
-type AuditReport struct {
-	Records     int64
-	First, Last time.Time
-	// LastSeq and LastHash are the head of the chain. Kept elsewhere, they
-	// prove later that nothing up to there was changed.
-	LastSeq  int64
-	LastHash string
-	Problems []string // empty: the log is whole
-}
-
-func (r *AuditReport) bad(format string, a ...any) {
-	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, fmt.Sprintf(format, a...))
-	}
-}
-
-// AuditVerify reads an audit log and the head beside it, and tells whether any
-// record was altered, removed or moved. The gateway may be running.
-func AuditVerify(path string) (AuditReport, error) {
-	var r AuditReport
-	head, hasHead, err := readAuditHead(filepath.Dir(path)) // first: the log may grow meanwhile
-	if errors.Is(err, ErrDamaged) {
-		r.bad("%v", err)
-	} else if err != nil {
-		return r, fmt.Errorf("read head of the audit log: %w", err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return r, fmt.Errorf("open audit log: %w", err)
-	}
-	defer f.Close()
-	last := auditStart()
-	headSeen := !hasHead || head == last
-	err = eachLine(f, func(n int64, line []byte, whole bool) {
-		rec, link, err := parseAudit(line)
-		switch {
-		case !whole && (!hasHead || last.seq >= head.seq):
-			return // being written, or by a crash: it was never durable
-		case !whole:
-			r.bad("line %d is cut short", n)
-			return
-		case err != nil:
-			r.bad("line %d %v", n, err)
-			return
-		case link.seq != last.seq+1:
-			r.bad("line %d is record %d, but follows record %d: records were removed, moved or repeated", n, link.seq, last.seq)
-		case rec.Prev != last.hash:
-			r.bad("line %d does not follow the record before it: one of them was replaced", n)
-		}
-		r.count(rec)
-		last = link
-		headSeen = headSeen || link == head
-	})
-	if err != nil {
-		return r, fmt.Errorf("read audit log: %w", err)
-	}
-	r.LastSeq, r.LastHash = last.seq, last.hash
-	switch {
-	case !hasHead && r.Records > 0:
-		r.bad("%s is missing, so records at the end may be missing", auditHeadFile)
-	case !headSeen:
-		r.bad("the log should have record %d with hash %s: it was cut short or replaced", head.seq, head.hash)
-	}
-	return r, nil
-}
-
-func (r *AuditReport) count(rec auditRecord) {
-	if r.Records == 0 {
-		r.First = rec.Time
-	}
-	r.Records++
-	r.Last = rec.Time
 }
 
 // eachLine calls fn for every line, with its number from 1 and without its

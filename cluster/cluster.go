@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ func StorePath(state string) string { return filepath.Join(state, storeFile) }
 type Config struct {
 	State      string // state directory, made (0700) if missing
 	Sealer     keymgr.SealerOptions
+	Audit      AuditOptions
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: none
 	Now        func() time.Time      // nil: time.Now
@@ -53,6 +55,9 @@ type Cluster struct {
 	faults  faultTable
 	audit   *auditLog
 	watch   keyWatch
+
+	rekeying sync.Mutex // held while a rekey is begun
+	rekeyBy  atomic.Pointer[Actor]
 
 	admin sync.Mutex
 	mu    sync.Mutex
@@ -75,6 +80,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := c.takeState(); err != nil {
 		return nil, err
 	}
+	c.audit.run()
 	if err := c.open(ctx); err != nil {
 		c.release()
 		return nil, err
@@ -110,7 +116,7 @@ func newCluster(cfg Config) *Cluster {
 		cfg: cfg, log: cfg.Logger, done: make(chan struct{}),
 		drive: map[int64]*liveDrive{}, vol: map[int64]*liveVolume{},
 	}
-	c.audit = newAuditLog(cfg.State, c.now)
+	c.audit = newAuditLog(cfg.State, cfg.Audit, c.now)
 	c.metrics = newMetrics(cfg.Registerer, c)
 	return c
 }

@@ -108,8 +108,9 @@ func FaultRules() []FaultRule {
 		},
 		{
 			Code: faultAuditDown, Severity: sevCritical, Type: aboutNode,
-			Text:     "The audit log cannot be written: %s.",
-			Recovery: "Make room on, or remount, the file system of the state directory; it is tried again every second. Volumes go on serving; administrative changes are refused meanwhile.",
+			Text: "The audit log's %s cannot be written: %s.",
+			Recovery: "Make room on, or remount, the file system, or bring the syslog server back; it is tried again every second and then gets what it lacks. " +
+				"Volumes go on serving; administrative changes are refused only while no sink of the audit log works.",
 		},
 		{
 			Code: faultAuditAltered, Severity: sevCritical, Type: aboutNode,
@@ -154,12 +155,23 @@ func (c *Cluster) conditions(ctx context.Context) []condition {
 	out := c.driveConditions(ctx)
 	out = append(out, c.volumeConditions()...)
 	out = append(out, c.keyConditions(ctx)...)
-	damage, down := c.audit.state()
-	if down != nil {
-		out = append(out, condition{code: faultAuditDown, args: []any{down}})
+	return append(out, c.auditConditions()...)
+}
+
+// auditConditions tell of sinks of the audit log that do not work: an error
+// while another one does.
+func (c *Cluster) auditConditions() []condition {
+	var out []condition
+	down, all := c.audit.down()
+	for _, s := range down {
+		bad := condition{code: faultAuditDown, key: s.name, args: []any{s.name, s.err}}
+		if !all {
+			bad.severity = sevError
+		}
+		out = append(out, bad)
 	}
-	if damage != "" {
-		out = append(out, condition{code: faultAuditAltered, args: []any{damage}})
+	for _, damage := range c.audit.damages() {
+		out = append(out, condition{code: faultAuditAltered, key: damage, args: []any{damage}})
 	}
 	return out
 }

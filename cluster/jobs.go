@@ -15,7 +15,22 @@ import (
 // are written in keymgr's own transactions: a handle that was given out is
 // always that of the job.
 func (c *Cluster) jobHooks() keymgr.Hooks {
-	return keymgr.Hooks{Begin: beginRekey, Progress: c.rekeyProgress, End: c.endRekey}
+	return keymgr.Hooks{Begin: c.beginRekeyOf, Progress: c.rekeyProgress, End: c.endRekey}
+}
+
+// beginRekeyOf is beginRekey that keeps who asked for it: the audit log names
+// him at the end of the job too, even after a restart.
+func (c *Cluster) beginRekeyOf(tx store.Tx, now time.Time) (int64, error) {
+	id, err := beginRekey(tx, now)
+	if err != nil {
+		return 0, err
+	}
+	key, r := recordKey(prefixAsync, id), asyncRecord{}
+	if err := getRecord(tx, key, &r); err != nil {
+		return 0, err
+	}
+	r.Actor = c.rekeyBy.Load()
+	return id, putRecord(tx, key, r)
 }
 
 func beginRekey(tx store.Tx, now time.Time) (int64, error) {
@@ -85,7 +100,11 @@ func (c *Cluster) endRekey(tx store.Tx, handle int64, result map[string]any, err
 		e.Message, e.Severity = "Rekey of the master key failed", 2
 		e.Details["error"] = errText
 	}
-	c.auditKey(context.Background(), "end rekey", idString(handle), failed)
+	ctx := context.Background()
+	if r.Actor != nil {
+		ctx = WithActor(ctx, *r.Actor)
+	}
+	c.auditKey(ctx, "end rekey", idString(handle), failed)
 	if err := putRecord(tx, key, r); err != nil {
 		return fmt.Errorf("record end of job: %w", err)
 	}

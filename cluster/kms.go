@@ -175,6 +175,10 @@ func (c *Cluster) Rekey(ctx context.Context, t keymgr.RekeyTarget) (handle int64
 	if err := c.mayChange(); err != nil {
 		return 0, err
 	}
+	c.rekeying.Lock()
+	defer c.rekeying.Unlock()
+	who := actorOf(ctx)
+	c.rekeyBy.Store(&who)
 	handle, err = m.Rekey(ctx, t)
 	c.auditKey(ctx, "begin rekey", idString(handle), err)
 	return handle, err

@@ -115,7 +115,9 @@ type metrics struct {
 	certEnd  *prometheus.Desc
 	auditUp  *prometheus.Desc
 	auditN   *prometheus.Desc
-	kmip     keymgr.Observer
+
+	auditLost, auditDown *prometheus.Desc
+	kmip                 keymgr.Observer
 }
 
 // ioBuckets are powers of two from 10 µs to 0.33 s.
@@ -144,22 +146,24 @@ func newMetrics(reg prometheus.Registerer, c *Cluster) *metrics {
 			opWrite: desc("volume_written_bytes_total", "Bytes written by clients.", "volume", "frontend"),
 			opTrim:  desc("volume_discarded_bytes_total", "Bytes trimmed by clients.", "volume", "frontend"),
 		},
-		errors:   desc("volume_io_errors_total", "Requests answered with an error.", "volume", "op"),
-		ioTime:   desc("volume_io_time_weighted_seconds_total", "Sum of the time of all requests.", "volume"),
-		inflight: desc("volume_inflight_requests", "Requests being worked on.", "volume"),
-		conns:    desc("volume_connections", "Clients attached.", "volume"),
-		size:     desc("volume_size_bytes", "Size that clients see.", "volume"),
-		state:    desc("volume_state", "1 for the present state of the volume.", "volume", "state"),
-		drives:   desc("drive_info", "A drive, with its state; 1.", "drive", "kind", "role", "state"),
-		capacity: desc("drive_capacity_bytes", "Bytes the drive can hold.", "drive"),
-		free:     desc("drive_free_bytes", "Bytes to be had on the drive.", "drive"),
-		faults:   desc("cluster_faults", "Faults that hold now.", "code", "severity"),
-		keyInfo:  desc("master_key_info", "The current master key; 1.", "key_id", "key_management_type", "sealed"),
-		keyTime:  desc("master_key_created_timestamp_seconds", "When the current master key was made."),
-		keyHere:  desc("master_key_available", "1 while the current master key is in memory, 0 while volumes wait for a key server."),
-		certEnd:  desc("key_server_certificate_expiry_timestamp_seconds", "When a certificate of a key server ends; of several the first.", "server", "certificate"),
-		auditUp:  desc("audit_up", "1 while the audit log can be written, else 0."),
-		auditN:   desc("audit_records", "Number of the last record in the audit log."),
+		errors:    desc("volume_io_errors_total", "Requests answered with an error.", "volume", "op"),
+		ioTime:    desc("volume_io_time_weighted_seconds_total", "Sum of the time of all requests.", "volume"),
+		inflight:  desc("volume_inflight_requests", "Requests being worked on.", "volume"),
+		conns:     desc("volume_connections", "Clients attached.", "volume"),
+		size:      desc("volume_size_bytes", "Size that clients see.", "volume"),
+		state:     desc("volume_state", "1 for the present state of the volume.", "volume", "state"),
+		drives:    desc("drive_info", "A drive, with its state; 1.", "drive", "kind", "role", "state"),
+		capacity:  desc("drive_capacity_bytes", "Bytes the drive can hold.", "drive"),
+		free:      desc("drive_free_bytes", "Bytes to be had on the drive.", "drive"),
+		faults:    desc("cluster_faults", "Faults that hold now.", "code", "severity"),
+		keyInfo:   desc("master_key_info", "The current master key; 1.", "key_id", "key_management_type", "sealed"),
+		keyTime:   desc("master_key_created_timestamp_seconds", "When the current master key was made."),
+		keyHere:   desc("master_key_available", "1 while the current master key is in memory, 0 while volumes wait for a key server."),
+		certEnd:   desc("key_server_certificate_expiry_timestamp_seconds", "When a certificate of a key server ends; of several the first.", "server", "certificate"),
+		auditUp:   desc("audit_up", "1 while at least one sink of the audit log can be written, else 0."),
+		auditLost: desc("audit_missed_records_total", "Records that no sink of the audit log could take."),
+		auditDown: desc("audit_sinks_down", "Sinks of the audit log that cannot be written."),
+		auditN:    desc("audit_records", "Number of the last record in the audit log."),
 	}
 	reg.MustRegister(m, m.duration)
 	m.kmip = kmipMetrics(reg)
@@ -186,7 +190,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.errors, m.ioTime, m.inflight, m.conns, m.size, m.state,
 		m.drives, m.capacity, m.free, m.faults, m.keyInfo, m.keyTime,
-		m.keyHere, m.certEnd, m.auditUp, m.auditN,
+		m.keyHere, m.certEnd, m.auditUp, m.auditN, m.auditLost, m.auditDown,
 	} {
 		ch <- d
 	}

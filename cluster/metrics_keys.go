@@ -70,7 +70,10 @@ func (m *metrics) collectKeys(ctx context.Context, ch chan<- prometheus.Metric) 
 
 // collectAudit reports the audit log.
 func (m *metrics) collectAudit(ch chan<- prometheus.Metric) {
-	_, down := m.c.audit.state()
-	ch <- prometheus.MustNewConstMetric(m.auditUp, prometheus.GaugeValue, oneIf(down == nil))
-	ch <- prometheus.MustNewConstMetric(m.auditN, prometheus.GaugeValue, float64(m.c.audit.count()))
+	down, all := m.c.audit.down()
+	last, missed := m.c.audit.counts()
+	ch <- prometheus.MustNewConstMetric(m.auditUp, prometheus.GaugeValue, oneIf(!all))
+	ch <- prometheus.MustNewConstMetric(m.auditN, prometheus.GaugeValue, float64(last))
+	ch <- prometheus.MustNewConstMetric(m.auditLost, prometheus.CounterValue, float64(missed))
+	ch <- prometheus.MustNewConstMetric(m.auditDown, prometheus.GaugeValue, float64(len(down)))
 }

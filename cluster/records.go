@@ -96,6 +96,7 @@ type asyncRecord struct {
 	Result   map[string]any `json:"result,omitempty"`
 	ErrName  string         `json:"errName,omitempty"`
 	ErrText  string         `json:"errText,omitempty"`
+	Actor    *Actor         `json:"actor,omitempty"` // who asked for it
 }
 
 func recordKey(prefix string, id int64) string { return fmt.Sprintf("%s%010d", prefix, id) }

@@ -381,7 +381,7 @@ func TestKeyMetrics(t *testing.T) {
 	r.start()
 	r.keyServer()
 	want := `
-# HELP lockplate_audit_up 1 while the audit log can be written, else 0.
+# HELP lockplate_audit_up 1 while at least one sink of the audit log can be written, else 0.
 # TYPE lockplate_audit_up gauge
 lockplate_audit_up 1
 # HELP lockplate_master_key_available 1 while the current master key is in memory, 0 while volumes wait for a key server.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,9 +115,9 @@ func (c *Cluster) Authenticate(ctx context.Context, name string, password []byte
 	u, err := c.users.authenticate(ctx, name, password, from)
 	switch {
 	case errors.Is(err, ErrRateLimited):
-		c.audit.refused.add(name, from)
+		c.audit.refused.add(name, cmp.Or(actorOf(ctx).From, from))
 	case errors.Is(err, ErrDenied):
-		e := AuditEntry{Kind: AuditLogin, Actor: name, From: from, Action: "login", Outcome: AuditDenied}
+		e := AuditEntry{Kind: AuditLogin, Actor: name, From: cmp.Or(actorOf(ctx).From, from), Action: "login", Outcome: AuditDenied}
 		if err := c.audit.record(e, false); err != nil {
 			c.log.Error("failed login is not in the audit log", "err", err)
 		}

@@ -30,6 +30,11 @@ type config struct {
 	APIKey         string   `toml:"api_key"`
 	LogLevel       string   `toml:"log_level"`
 	LogFormat      string   `toml:"log_format"`
+	AuditMaxSize   string   `toml:"audit_max_size"`
+	AuditKeep      string   `toml:"audit_keep"`
+	AuditCopy      string   `toml:"audit_copy"`
+	AuditSyslog    string   `toml:"audit_syslog"`
+	AuditSyslogCA  string   `toml:"audit_syslog_ca"`
 }
 
 // Listeners unless told otherwise.
@@ -38,6 +43,13 @@ const (
 	defaultMetrics = "tcp:127.0.0.1:10810"
 	defaultAPI     = "tcp:127.0.0.1:10811"
 	nbdSocket      = "nbd.sock"
+)
+
+// What the audit log does unless told otherwise.
+const (
+	defaultAuditSize = "64MiB"
+	auditAll         = "all"
+	auditNone        = "none"
 )
 
 // setting declares one key: of the file, and with it the flag (dashes for
@@ -64,6 +76,11 @@ func settings() []setting {
 		{"api_key", "FILE", "PEM key of api_cert", func(c *config) any { return &c.APIKey }},
 		{"log_level", "LEVEL", "debug, info (default), warn, error", func(c *config) any { return &c.LogLevel }},
 		{"log_format", "FORMAT", "text (default), json", func(c *config) any { return &c.LogFormat }},
+		{"audit_max_size", "SIZE", "size over which a new audit.log is begun (default " + defaultAuditSize + "), none", func(c *config) any { return &c.AuditMaxSize }},
+		{"audit_keep", "N", "old audit files to keep, all (default)", func(c *config) any { return &c.AuditKeep }},
+		{"audit_copy", "DIR", "directory on other media with a copy of the audit log", func(c *config) any { return &c.AuditCopy }},
+		{"audit_syslog", "ADDR", "send audit records to syslog (RFC 5424) too: local, unix:PATH, tcp:HOST:PORT, tls:HOST:PORT", func(c *config) any { return &c.AuditSyslog }},
+		{"audit_syslog_ca", "FILE", "PEM certificates that audit_syslog's tls server is checked by (default: the system's)", func(c *config) any { return &c.AuditSyslogCA }},
 	}
 }
 
@@ -215,5 +232,6 @@ func (c *config) complete() error {
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return hint(usagef("log_format %q is unknown", c.LogFormat), "use text or json")
 	}
-	return nil
+	_, err = c.auditOptions()
+	return err
 }

@@ -57,10 +57,14 @@ func startDaemon(ctx context.Context, cfg *config, so keymgr.SealerOptions, hand
 	if d.certs, err = newCertWatch(cfg, log); err != nil {
 		return nil, err
 	}
+	audit, err := cfg.auditOptions()
+	if err != nil {
+		return nil, err
+	}
 	unix.Umask(0o077) // what is made from here on is for this user alone
 	reg := newRegistry()
 	d.reload = newReloadMetrics(reg)
-	d.cluster, err = cluster.Open(ctx, cluster.Config{State: cfg.State, Sealer: so, Logger: log, Registerer: reg})
+	d.cluster, err = cluster.Open(ctx, cluster.Config{State: cfg.State, Sealer: so, Audit: audit, Logger: log, Registerer: reg})
 	if err != nil {
 		return nil, fmt.Errorf("open state directory: %w", err)
 	}
