@@ -20,6 +20,7 @@ func Check(ctx context.Context, st store.Store) ([]store.Problem, error) {
 		c.checkMasters(tx)
 		c.checkSealed(tx)
 		c.checkSealer(tx)
+		c.checkRecovery(tx)
 		c.checkPages(tx)
 		c.checkTrust(tx)
 		c.checkServers(tx)
@@ -105,7 +106,7 @@ func (c *checker) checkSealer(tx store.Tx) {
 		err = parseRecord(b, &r)
 	}
 	if err == nil {
-		_, err = ParseSealer(r.Spec, SealerOptions{})
+		err = mayKeep(r.Spec)
 	}
 	if err != nil {
 		c.bad(keySealer, "%v", err)

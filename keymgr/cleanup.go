@@ -86,7 +86,7 @@ func (m *Manager) settle(ctx context.Context, r *masterRecord, change func(store
 func (m *Manager) eraseInternal(ctx context.Context, r *masterRecord) error {
 	return m.settle(ctx, r, func(tx store.Tx, now *masterRecord) error {
 		now.State, now.Destroyed = StateDecommissioned, m.now().UTC()
-		return tx.Delete(prefixSealed + r.ID)
+		return deleteSealed(tx, r.ID)
 	})
 }
 

@@ -28,9 +28,13 @@ var (
 	ErrWrongPassphrase = errors.New("wrong passphrase")
 	ErrWrongKey        = errors.New("not the key that was used to seal")
 	ErrSealerMissing   = errors.New("what protects the master key is not there")
-	ErrBadSealer       = errors.New("not a sealer: use file:/PATH, passphrase or credential:NAME")
+	ErrBadSealer       = errors.New("not a sealer: use file:/PATH, passphrase, credential:NAME or tpm2")
 	ErrPermissions     = errors.New("others may read the key file: chmod 600 it, " +
 		"or mount its file system so that only its owner can read it")
+
+	ErrNoShares = errors.New("there are no recovery shares")
+	ErrReseal   = errors.New("started from recovery shares, so there is nothing to seal new keys with: " +
+		"run 'lockplate key reseal --seal SEALER' first")
 
 	ErrMemlock = errors.New("cannot lock memory for keys: " +
 		"raise the limit (ulimit -l, LimitMEMLOCK= in the systemd unit)")

@@ -100,7 +100,7 @@ func (m *Manager) hopeless(j *jobRecord, err error) bool {
 	if errors.Is(err, ErrLocked) { // that is about the old key, which may come back
 		return false
 	}
-	for _, e := range []error{ErrIntegrity, ErrFormat, ErrWrongKey, ErrWrongPassphrase, errUnsafeKey, ErrNoKeyProvider, ErrNoServers} {
+	for _, e := range []error{ErrIntegrity, ErrFormat, ErrWrongKey, ErrWrongPassphrase, ErrReseal, errUnsafeKey, ErrNoKeyProvider, ErrNoServers} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -160,7 +160,7 @@ func (m *Manager) fail(ctx context.Context, j *jobRecord, cause error) error {
 		r.State = StateAbandoned
 		if r.Type == Internal {
 			r.Destroyed = m.now().UTC()
-			if err := tx.Delete(prefixSealed + r.ID); err != nil {
+			if err := deleteSealed(tx, r.ID); err != nil {
 				return err
 			}
 		}

@@ -24,7 +24,11 @@ func openExternal(ctx context.Context, st store.Store, o Options, rec *masterRec
 	m := newManager(st, o)
 	m.info = m.describe(rec)
 	m.locked = lockedError(errNotTried)
-	if err := m.openTrust(ctx); err != nil {
+	err := m.expectShares(ctx)
+	if err == nil {
+		err = m.openTrust(ctx)
+	}
+	if err != nil {
 		m.closeKeys()
 		return nil, err
 	}
@@ -123,5 +127,5 @@ func (m *Manager) fetchKey(ctx context.Context, r *masterRecord) (*Secret, error
 
 // internal is the source of keys that are kept sealed in the store.
 func (m *Manager) internal() *InternalSource {
-	return &InternalSource{Store: m.st, Sealer: m.sealer, Cluster: m.cluster, Rand: m.rand}
+	return &InternalSource{Store: m.st, Sealer: m.sealer.get(), Cluster: m.cluster, Rand: m.rand}
 }

@@ -39,7 +39,7 @@ type Options struct {
 // methods may be called concurrently.
 type Manager struct {
 	st      store.Store
-	sealer  Sealer
+	sealer  sealerBox
 	log     *slog.Logger
 	rand    io.Reader
 	now     func() time.Time
@@ -51,6 +51,7 @@ type Manager struct {
 	worker  *worker
 
 	unlocking sync.Mutex
+	sealing   sync.Mutex // held to seal something into the store, and to change the sealer
 
 	mu     sync.RWMutex // held to use a key in ring, and exclusively to destroy one
 	ring   ring         // nil once closed
@@ -104,7 +105,11 @@ func Create(ctx context.Context, st store.Store, spec string, o Options) (*Manag
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	if err := create(ctx, st, spec, o); err != nil {
+	err := mayKeep(spec)
+	if err == nil {
+		err = create(ctx, st, spec, o)
+	}
+	if err != nil {
 		return nil, errors.Join(err, o.Sealer.Close())
 	}
 	return Open(ctx, st, o) // from what is durable: proves that it can be opened
@@ -212,6 +217,9 @@ func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 		return openExternal(ctx, st, o, rec)
 	}
 	m := newManager(st, o)
+	if err := m.expectShares(ctx); err != nil {
+		return nil, err
+	}
 	key, err := m.fetchKey(ctx, rec)
 	if err != nil {
 		return nil, err
@@ -226,7 +234,7 @@ func open(ctx context.Context, st store.Store, o Options) (*Manager, error) {
 
 func newManager(st store.Store, o Options) *Manager {
 	m := &Manager{
-		st: st, sealer: o.Sealer, log: o.Logger, rand: o.Rand, now: o.Now, cluster: o.Cluster,
+		st: st, sealer: sealerBox{s: o.Sealer}, log: o.Logger, rand: o.Rand, now: o.Now, cluster: o.Cluster,
 		hooks: o.Hooks, timing: o.Timing, point: o.point, ring: ring{},
 	}
 	m.worker = newWorker(o.Timing.Retry, m.work)
@@ -251,7 +259,7 @@ func (m *Manager) describe(r *masterRecord) MasterKey {
 		k.Sealed = true // it is not kept here at all
 		return k
 	}
-	k.Sealed, k.Warning = m.sealer.Protects()
+	k.Sealed, k.Warning = m.sealer.get().Protects()
 	k.Sealer = r.Sealer
 	return k
 }
@@ -408,7 +416,7 @@ func (m *Manager) Close() error {
 	if !m.closeKeys() {
 		return nil
 	}
-	return m.sealer.Close()
+	return m.sealer.get().Close()
 }
 
 // closeKeys wipes what is in memory; false if that was done before.

@@ -19,6 +19,9 @@ const (
 	prefixSealed = "sealed/" // + id: sealed internal master key
 	prefixWraps  = "wraps/"  // + page number, 8 digits: page of wrapped data keys
 	keySealer    = "sealer"  // sealerRecord
+
+	keyRecovery    = "recovery"  // recoveryRecord
+	prefixRecovery = "recovery/" // + id: internal master key, sealed for recovery shares
 )
 
 // State is a master key's place in its life: planned, created, active,

@@ -134,6 +134,8 @@ func (m *Manager) Rekey(ctx context.Context, t RekeyTarget) (handle int64, err e
 		return 0, fmt.Errorf("rekey: make id: %w", err)
 	}
 	m.setUnsent(id.String())
+	m.sealing.Lock() // a sealer that is replaced is no longer the one of a plan
+	defer m.sealing.Unlock()
 	err = m.st.Update(ctx, func(tx store.Tx) (err error) {
 		handle, err = m.plan(tx, id.String(), t)
 		return err
@@ -217,7 +219,7 @@ func (m *Manager) plan(tx store.Tx, id string, t RekeyTarget) (handle int64, err
 		Name: "lockplate/" + m.cluster + "/mk/" + id, State: StatePlanned, Created: now, Sweep: t.Type == External,
 	}
 	if t.Type == Internal {
-		r.Sealer = m.sealer.Kind()
+		r.Sealer = m.sealer.get().Kind()
 	} else if err := stillServed(tx, t.ProviderID); err != nil {
 		return 0, err
 	}

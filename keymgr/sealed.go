@@ -12,6 +12,8 @@ import (
 	"io"
 
 	"golang.org/x/crypto/argon2"
+
+	"lockplate/keymgr/tpm2seal"
 )
 
 // Argon2 are the costs of turning a passphrase into a key (Argon2id). They are
@@ -56,6 +58,8 @@ const (
 	kindFile sealKind = 1 + iota
 	kindPassphrase
 	kindCredential
+	kindTPM2
+	kindShares
 )
 
 func (k sealKind) String() string {
@@ -66,6 +70,10 @@ func (k sealKind) String() string {
 		return "passphrase"
 	case kindCredential:
 		return "credential"
+	case kindTPM2:
+		return "tpm2"
+	case kindShares:
+		return "shares"
 	}
 	return fmt.Sprintf("sealer %d", uint8(k))
 }
@@ -74,7 +82,7 @@ func (k sealKind) String() string {
 //
 //	 0  4  magic: "LPSB" a sealed key, "LPBK" a backup
 //	 4  1  version 1
-//	 5  1  kind of sealer: 1 file, 2 passphrase, 3 credential
+//	 5  1  kind of sealer: 1 file, 2 passphrase, 3 credential, 4 tpm2, 5 shares
 //	 6  1  Argon2id threads   (0 unless kind 2)
 //	 7  1  0
 //	 8  4  Argon2id passes    (0 unless kind 2)
@@ -83,11 +91,15 @@ func (k sealKind) String() string {
 //	48  8  check value of the sealing key
 //	56 12  nonce; 0 in a backup
 //	68  4  bytes of ciphertext with tag; in a backup: of plaintext in a chunk
-//	72  8  first bytes of SHA-256 over 0-71 and, in a sealed key, the ciphertext
+//	72  8  first bytes of SHA-256 over 0-71 and, in a sealed key, all that follows
+//
+// A key of kind 4 goes on with what the TPM unseals: 2 bytes of length and an
+// object of tpm2seal. Then, in every sealed key, the ciphertext.
 //
 // The check value tells a wrong key from a damaged record, the last field
 // damage of the header from a wrong passphrase. Neither is what protects:
-// bytes 0-71 are associated data of every AES-GCM operation.
+// bytes 0-71, and the object with its length, are associated data of every
+// AES-GCM operation.
 type header struct {
 	magic  string
 	kind   sealKind
@@ -96,6 +108,7 @@ type header struct {
 	check  [kcvBytes]byte
 	nonce  [12]byte
 	length uint32
+	object []byte // kind 4 only
 }
 
 const (
@@ -109,8 +122,19 @@ const (
 	maxSealed     = 4096 // bytes of ciphertext in a sealed key
 )
 
-// aad is the part of the header that is bound to the ciphertext.
-func (h *header) aad() []byte {
+// aad is what of the header is bound to the ciphertext.
+func (h *header) aad() []byte { return append(h.fixed(), h.sized()...) }
+
+// sized is the object with its length, nothing where there is none.
+func (h *header) sized() []byte {
+	if h.kind != kindTPM2 {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(h.object))), h.object...)
+}
+
+// fixed is bytes 0-71.
+func (h *header) fixed() []byte {
 	b := make([]byte, 0, headerBytes)
 	b = append(b, h.magic...)
 	b = append(b, sealedVersion, byte(h.kind), h.argon2.Threads, 0)
@@ -122,10 +146,11 @@ func (h *header) aad() []byte {
 	return binary.BigEndian.AppendUint32(b, h.length)
 }
 
-// marshal returns the header; payload is what its checksum also covers.
+// marshal returns all that goes before the ciphertext; payload is what the
+// checksum also covers.
 func (h *header) marshal(payload []byte) []byte {
-	b := h.aad()
-	return append(b, checksum(b, payload)...)
+	b, object := h.fixed(), h.sized()
+	return append(append(b, checksum(b, append(object, payload...))...), object...)
 }
 
 func checksum(head, payload []byte) []byte {
@@ -156,7 +181,7 @@ func parseHeader(b, payload []byte, magic string) (*header, error) {
 
 func (h *header) validate(zero byte) error {
 	switch {
-	case h.kind < kindFile || h.kind > kindCredential:
+	case h.kind < kindFile || h.kind > kindShares:
 		return fmt.Errorf("%w (%v)", ErrFormat, h.kind)
 	case zero != 0:
 		return fmt.Errorf("%w (reserved byte)", ErrIntegrity)
@@ -266,7 +291,7 @@ func openBlob(ctx context.Context, s baser, blob, bind []byte) (*Secret, error) 
 
 // parseBlob splits a sealed key, every length checked.
 func parseBlob(blob []byte) (*header, []byte, error) {
-	if len(blob) < headerBytes || len(blob) > headerBytes+maxSealed {
+	if len(blob) < headerBytes || len(blob) > headerBytes+2+tpm2seal.MaxObject+maxSealed {
 		return nil, nil, fmt.Errorf("%w (sealed key of %d bytes)", ErrIntegrity, len(blob))
 	}
 	ct := blob[headerBytes:]
@@ -274,7 +299,14 @@ func parseBlob(blob []byte) (*header, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if int(h.length) != len(ct) || len(ct) <= tagBytes {
+	if h.kind == kindTPM2 {
+		if len(ct) < 2 || int(binary.BigEndian.Uint16(ct)) > min(len(ct)-2, tpm2seal.MaxObject) {
+			return nil, nil, fmt.Errorf("%w (TPM object)", ErrIntegrity)
+		}
+		n := 2 + int(binary.BigEndian.Uint16(ct))
+		h.object, ct = ct[2:n:n], ct[n:]
+	}
+	if int(h.length) != len(ct) || len(ct) <= tagBytes || len(ct) > maxSealed {
 		return nil, nil, fmt.Errorf("%w (sealed key has %d bytes, not %d)", ErrIntegrity, len(ct), h.length)
 	}
 	return h, ct, nil

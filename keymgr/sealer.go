@@ -16,7 +16,7 @@ import (
 // Sealer protects an internally held master key at rest. It is used by one
 // Manager, which closes it.
 type Sealer interface {
-	// Kind is "file", "passphrase" or "credential".
+	// Kind is "file", "passphrase", "credential", "tpm2" or "shares".
 	Kind() string
 	// Protects says whether a thief of the state directory's disk lacks what
 	// opens the seal, and if not, why.
@@ -24,15 +24,17 @@ type Sealer interface {
 	// Seal encrypts plain, bound to bind: Unseal needs the same.
 	Seal(ctx context.Context, plain *Secret, bind []byte) ([]byte, error)
 	// Unseal returns what was sealed. ErrWrongPassphrase, ErrWrongKey,
-	// ErrSealerMissing, ErrPermissions, ErrIntegrity, ErrFormat.
+	// ErrSealerMissing, ErrPermissions, ErrIntegrity, ErrFormat; of a TPM also
+	// *tpm2seal.PCRError and *tpm2seal.LockoutError.
 	Unseal(ctx context.Context, sealed, bind []byte) (*Secret, error)
 	// Close wipes what the sealer remembers.
 	Close() error
 }
 
-// ParseSealer makes the sealer that spec names: "file:/PATH", "passphrase" or
-// "credential:NAME". Nothing is read, asked or made before the first use.
-// ErrBadSealer says what is wrong with spec.
+// ParseSealer makes the sealer that spec names: "file:/PATH", "passphrase",
+// "credential:NAME", or "tpm2" with options: "tpm2:/DEVICE,pcrs=7+11,pin".
+// Nothing is read, asked or made before the first use. ErrBadSealer says what is
+// wrong with spec.
 func ParseSealer(spec string, o SealerOptions) (Sealer, error) {
 	kind, arg, colon := strings.Cut(spec, ":")
 	switch {
@@ -46,6 +48,15 @@ func ParseSealer(spec string, o SealerOptions) (Sealer, error) {
 		return sealer{&credSealer{name: arg, dir: o.CredentialsDir, state: o.StateDir}}, nil
 	case kind == "credential":
 		return nil, fmt.Errorf("%w: %q needs a plain name", ErrBadSealer, spec)
+	case kind == "shares" && !colon:
+		return sealer{&sharesSealer{ask: o.Shares}}, nil
+	case kind == "tpm2":
+		t, err := parseTPM(arg, colon)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %.80q: %w", ErrBadSealer, spec, err)
+		}
+		t.ask = o.Passphrase
+		return sealer{t}, nil
 	}
 	return nil, fmt.Errorf("%w: %.80q", ErrBadSealer, spec)
 }

@@ -97,7 +97,7 @@ func TestInternalSourceForgetsRetiredKeys(t *testing.T) {
 func TestParseSealer(t *testing.T) {
 	for _, bad := range []string{
 		"", "file", "file:", "file:relative/path", "passphrase:", "passphrase:x", "credential", "credential:",
-		"credential:..", "credential:a/b", "credential:../x", "tpm2", "/path", "File:/x",
+		"credential:..", "credential:a/b", "credential:../x", "tpm", "/path", "File:/x",
 	} {
 		if _, err := keymgr.ParseSealer(bad, keymgr.SealerOptions{}); !errors.Is(err, keymgr.ErrBadSealer) {
 			t.Errorf("%q: %v, want ErrBadSealer", bad, err)

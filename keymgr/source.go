@@ -104,7 +104,7 @@ func (s *InternalSource) Fetch(ctx context.Context, r Ref) (*Secret, error) {
 	}
 	var blob []byte
 	err = s.Store.View(ctx, func(tx store.Tx) (err error) {
-		blob, err = tx.Get(prefixSealed + r.ID)
+		blob, err = tx.Get(s.prefix() + r.ID)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -124,10 +124,23 @@ func (s *InternalSource) Fetch(ctx context.Context, r Ref) (*Secret, error) {
 	return key, nil
 }
 
+// prefix is where keys are that the sealer opens.
+func (s *InternalSource) prefix() string {
+	if s.Sealer.Kind() == kindShares.String() {
+		return prefixRecovery
+	}
+	return prefixSealed
+}
+
+// deleteSealed forgets an internal master key, however it is sealed.
+func deleteSealed(tx store.Tx, id string) error {
+	return errors.Join(tx.Delete(prefixSealed+id), tx.Delete(prefixRecovery+id))
+}
+
 // Retire implements KeySource: the key cannot be fetched any more. The file may keep the sealed bytes in a free
 // page until it is used again; they are worth what the sealer is worth.
 func (s *InternalSource) Retire(ctx context.Context, r Ref) error {
-	return s.Store.Update(ctx, func(tx store.Tx) error { return tx.Delete(prefixSealed + r.ID) })
+	return s.Store.Update(ctx, func(tx store.Tx) error { return deleteSealed(tx, r.ID) })
 }
 
 // Check implements KeySource: seals and unseals a probe.

@@ -29,13 +29,24 @@ import (
 
 // createInternal makes the new key and stores it sealed.
 func (m *Manager) createInternal(ctx context.Context, r *masterRecord) error {
+	m.sealing.Lock()
+	defer m.sealing.Unlock()
 	key, blob, err := m.internal().generate(ctx, r.ID)
 	if err != nil {
 		return fmt.Errorf("create master key: %w", err)
 	}
-	key.Destroy() // verify reads it back
+	defer key.Destroy() // verify reads it back
+	spare, err := m.sealMasterForShares(ctx, r.ID, key)
+	if err != nil {
+		return fmt.Errorf("create master key: %w", err)
+	}
 	return m.advance(ctx, r, func(tx store.Tx, now *masterRecord) error {
 		now.State = StateCreated
+		if spare != nil {
+			if err := tx.Put(prefixRecovery+r.ID, spare); err != nil {
+				return err
+			}
+		}
 		return tx.Put(prefixSealed+r.ID, blob)
 	})
 }

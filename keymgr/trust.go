@@ -59,6 +59,17 @@ func trustBind(cluster string, csr *x509.CertificateRequest) ([]byte, error) {
 	return append(append([]byte("lockplate trust 1"), c[:]...), public[:]...), nil
 }
 
+// trustBind is the request of a key pair, and the associated data of its sealed
+// private key.
+func (m *Manager) trustBind(r *trustRecord) (*x509.CertificateRequest, []byte, error) {
+	csr, err := r.request()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", keyTrust, err)
+	}
+	bind, err := trustBind(m.cluster, csr)
+	return csr, bind, err
+}
+
 // getTrust reads the key pair's record; ErrNoKeyPair.
 func getTrust(tx store.Tx) (*trustRecord, error) {
 	b, err := tx.Get(keyTrust)
@@ -86,23 +97,38 @@ func (m *Manager) CreateKeyPair(ctx context.Context, s Subject) error {
 	if err := m.st.View(ctx, keyPairFree); err != nil {
 		return fmt.Errorf("replace key pair: %w", err) // before the work
 	}
+	m.sealing.Lock()
+	defer m.sealing.Unlock()
 	rec, signer, err := m.makeKeyPair(ctx, name)
 	if err != nil {
 		return fmt.Errorf("make key pair: %w", err)
 	}
-	b, err := marshalRecord(rec)
-	if err == nil {
-		err = m.st.Update(ctx, func(tx store.Tx) error {
-			return errors.Join(keyPairFree(tx), tx.Put(keyTrust, b))
-		})
-	}
-	if err != nil {
+	if err := m.putKeyPair(ctx, rec, signer); err != nil {
 		signer.destroy()
 		return fmt.Errorf("record key pair: %w", err)
 	}
 	m.setSigner(signer)
 	m.log.Info("key pair made")
 	return nil
+}
+
+// putKeyPair records a new key pair, for recovery shares too.
+func (m *Manager) putKeyPair(ctx context.Context, rec *trustRecord, s *signer) error {
+	b, err := marshalRecord(rec)
+	if err != nil {
+		return err
+	}
+	recovery, err := m.sealTrustForShares(ctx, rec, s)
+	if err != nil {
+		return err
+	}
+	return m.st.Update(ctx, func(tx store.Tx) error {
+		err := errors.Join(keyPairFree(tx), tx.Put(keyTrust, b))
+		if err == nil && recovery != nil {
+			err = putRecovery(tx, recovery)
+		}
+		return err
+	})
 }
 
 // keyPairFree fails while the key pair may be needed to reach a key.
@@ -141,7 +167,7 @@ func (m *Manager) makeKeyPair(ctx context.Context, name []byte) (*trustRecord, *
 	if err != nil {
 		return nil, nil, err
 	}
-	sealed, err := m.sealer.Seal(ctx, s.key, bind)
+	sealed, err := m.sealer.get().Seal(ctx, s.key, bind)
 	if err != nil {
 		s.destroy()
 		return nil, nil, err
@@ -177,15 +203,15 @@ func (m *Manager) openTrust(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	csr, err := r.request()
-	if err != nil {
-		return fmt.Errorf("%s: %w", keyTrust, err)
-	}
-	bind, err := trustBind(m.cluster, csr)
+	csr, bind, err := m.trustBind(r)
 	if err != nil {
 		return err
 	}
-	key, err := m.sealer.Unseal(ctx, r.Sealed, bind)
+	sealed, err := m.sealedTrust(ctx, r)
+	if err != nil {
+		return err
+	}
+	key, err := m.sealer.get().Unseal(ctx, sealed, bind)
 	if err != nil {
 		return fmt.Errorf("private key for key servers: %w", err)
 	}

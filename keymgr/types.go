@@ -4,6 +4,7 @@ package keymgr
 import (
 	"time"
 
+	"lockplate/keymgr/shamir"
 	"lockplate/store"
 )
 
@@ -39,6 +40,9 @@ type Hooks struct {
 	Begin func(tx store.Tx, now time.Time) (handle int64, err error)
 	// Progress is told of each step: Element's name of it and 0 to 100.
 	Progress func(handle int64, state string, percent int)
+	// Shared is told that a new internal master key was sealed for the recovery
+	// shares of a set, too.
+	Shared func(key, set string)
 	// End is told of the result, or of errName (ErrName…) and errText.
 	End func(tx store.Tx, handle int64, result map[string]any, errName, errText string) error
 }
@@ -59,6 +63,9 @@ type SealerOptions struct {
 	CredentialsDir string
 	// Passphrase asks for the passphrase, twice if confirm. nil: cannot ask.
 	Passphrase func(confirm bool) ([]byte, error)
+	// Shares collects recovery shares of the set that is wanted, for sealer
+	// "shares"; the set is wiped after. nil: cannot ask.
+	Shares func(want SharesInfo) (*shamir.Set, error)
 	// Create allows making a key file that does not exist.
 	Create bool
 	// KDF are the costs for new passphrases; the zero value is the default.
