@@ -67,6 +67,10 @@ type Cluster struct {
 	drive map[int64]*liveDrive
 	vol   map[int64]*liveVolume
 
+	policy map[int64]policyRecord // under mu
+
+	unlimited atomic.Bool // no volume is held to its QoS any more
+
 	stop func()        // ends the background work
 	done chan struct{} // closed when it has ended
 }
@@ -114,7 +118,7 @@ func newCluster(cfg Config) *Cluster {
 	cfg.Sealer.StateDir = cfg.State
 	c := &Cluster{
 		cfg: cfg, log: cfg.Logger, done: make(chan struct{}),
-		drive: map[int64]*liveDrive{}, vol: map[int64]*liveVolume{},
+		drive: map[int64]*liveDrive{}, vol: map[int64]*liveVolume{}, policy: map[int64]policyRecord{},
 	}
 	c.audit = newAuditLog(cfg.State, cfg.Audit, c.now)
 	c.metrics = newMetrics(cfg.Registerer, c)
@@ -179,6 +183,9 @@ func (c *Cluster) boot(ctx context.Context, rec *clusterRecord) error {
 	c.mu.Unlock()
 	if err := c.loadDrives(ctx); err != nil {
 		return err
+	}
+	if err := c.loadPolicies(ctx); err != nil {
+		return fmt.Errorf("load QoS policies: %w", err)
 	}
 	return c.loadVolumes(ctx)
 }

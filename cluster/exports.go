@@ -42,7 +42,7 @@ func (e *Exports) Open(_ context.Context, name string) (blockdev.Device, error) 
 	if s == nil {
 		return nil, fmt.Errorf("volume %q is %s: %w", name, v.state, v.err)
 	}
-	h := &handle{Device: s.dev, v: v, io: v.io.frontend(e.frontend), info: exportInfo(s.dev.Info(), &v.rec)}
+	h := &handle{Device: s.dev, v: v, stack: s, io: v.io.frontend(e.frontend), info: exportInfo(s.dev.Info(), &v.rec)}
 	v.handles.Add(1)
 	return h, nil
 }
@@ -64,6 +64,7 @@ func exportInfo(i blockdev.Info, r *volumeRecord) blockdev.Info {
 type handle struct {
 	blockdev.Device
 	v      *liveVolume
+	stack  *stack
 	io     *frontendIO
 	info   blockdev.Info
 	closed atomic.Bool
@@ -90,7 +91,11 @@ func (h *handle) ReadAt(ctx context.Context, p []byte, off int64) error {
 		return err
 	}
 	t := h.io.start()
-	return h.io.end(opRead, t, int64(len(p)), h.Device.ReadAt(ctx, p, off))
+	err := h.admit(ctx, int64(len(p)))
+	if err == nil {
+		err = h.Device.ReadAt(ctx, p, off)
+	}
+	return h.io.end(opRead, t, int64(len(p)), err)
 }
 
 func (h *handle) WriteAt(ctx context.Context, p []byte, off int64, f blockdev.Flag) error {
@@ -98,7 +103,11 @@ func (h *handle) WriteAt(ctx context.Context, p []byte, off int64, f blockdev.Fl
 		return err
 	}
 	t := h.io.start()
-	return h.io.end(opWrite, t, int64(len(p)), h.Device.WriteAt(ctx, p, off, f))
+	err := h.admit(ctx, int64(len(p)))
+	if err == nil {
+		err = h.Device.WriteAt(ctx, p, off, f)
+	}
+	return h.io.end(opWrite, t, int64(len(p)), err)
 }
 
 func (h *handle) Zero(ctx context.Context, off, n int64, f blockdev.Flag) error {
@@ -106,7 +115,8 @@ func (h *handle) Zero(ctx context.Context, off, n int64, f blockdev.Flag) error 
 		return err
 	}
 	t := h.io.start()
-	return h.io.end(opZero, t, n, h.Device.Zero(ctx, off, n, f))
+	cheap := h.info.CanZero || f&blockdev.FastZero != 0
+	return h.io.end(opZero, t, n, h.inSteps(ctx, h.Device.Zero, off, n, f, cheap))
 }
 
 func (h *handle) Trim(ctx context.Context, off, n int64, f blockdev.Flag) error {
@@ -114,7 +124,8 @@ func (h *handle) Trim(ctx context.Context, off, n int64, f blockdev.Flag) error 
 		return err
 	}
 	t := h.io.start()
-	return h.io.end(opTrim, t, n, h.Device.Trim(ctx, off, n, f))
+	cheap := h.info.CanZero || !h.info.TrimZeroes // else it writes zeroes
+	return h.io.end(opTrim, t, n, h.inSteps(ctx, h.Device.Trim, off, n, f, cheap))
 }
 
 func (h *handle) Flush(ctx context.Context) error {

@@ -45,6 +45,7 @@ type liveVolume struct {
 	readOnly atomic.Bool
 	handles  atomic.Int64
 	io       *volumeIO
+	limit    atomic.Pointer[limiter] // nil: no limit
 }
 
 func (v *liveVolume) record() volumeRecord {
@@ -89,6 +90,7 @@ func (v *liveVolume) deactivate(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	v.wakeWaiting()
 	return s.close(ctx)
 }
 
@@ -107,7 +109,7 @@ func (v *liveVolume) status() Volume {
 		Emulate512: r.Emulate512, Access: r.Access, State: state, Encrypted: r.Encrypted,
 		DriveID: r.DriveID, HeaderDriveID: r.HeaderDriveID, Discard: r.Discard, Adopted: r.Adopted,
 		Created: r.Created, Deleted: r.Deleted, Purge: r.Purge, Attributes: r.Attributes,
-		Connections: int(v.handles.Load()),
+		Connections: int(v.handles.Load()), QoSPolicyID: r.QoSPolicyID,
 	}
 	if !r.Deleted.IsZero() {
 		out.State = VolumeDeleted

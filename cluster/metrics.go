@@ -67,6 +67,9 @@ type volumeIO struct {
 	mu     sync.Mutex
 	name   string
 	fronts map[string]*frontendIO
+
+	throttled atomic.Int64 // ns that requests waited for the QoS
+	held      atomic.Int64 // requests that did
 }
 
 func (v *volumeIO) frontend(name string) *frontendIO {
@@ -103,6 +106,8 @@ type metrics struct {
 	ioTime   *prometheus.Desc
 	inflight *prometheus.Desc
 	conns    *prometheus.Desc
+	throttle *prometheus.Desc
+	held     *prometheus.Desc
 	size     *prometheus.Desc
 	state    *prometheus.Desc
 	drives   *prometheus.Desc
@@ -150,6 +155,8 @@ func newMetrics(reg prometheus.Registerer, c *Cluster) *metrics {
 		ioTime:    desc("volume_io_time_weighted_seconds_total", "Sum of the time of all requests.", "volume"),
 		inflight:  desc("volume_inflight_requests", "Requests being worked on.", "volume"),
 		conns:     desc("volume_connections", "Clients attached.", "volume"),
+		throttle:  desc("volume_qos_throttled_seconds_total", "Sum of the time that requests waited for maxIOPS or burstIOPS of the volume.", "volume"),
+		held:      desc("volume_qos_throttled_requests_total", "Requests that waited for maxIOPS or burstIOPS of the volume.", "volume"),
 		size:      desc("volume_size_bytes", "Size that clients see.", "volume"),
 		state:     desc("volume_state", "1 for the present state of the volume.", "volume", "state"),
 		drives:    desc("drive_info", "A drive, with its state; 1.", "drive", "kind", "role", "state"),
@@ -188,7 +195,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	for _, d := range []*prometheus.Desc{
-		m.errors, m.ioTime, m.inflight, m.conns, m.size, m.state,
+		m.errors, m.ioTime, m.inflight, m.conns, m.size, m.state, m.throttle, m.held,
 		m.drives, m.capacity, m.free, m.faults, m.keyInfo, m.keyTime,
 		m.keyHere, m.certEnd, m.auditUp, m.auditN, m.auditLost, m.auditDown,
 	} {
@@ -239,6 +246,8 @@ func (m *metrics) collectVolume(ch chan<- prometheus.Metric, v *liveVolume, r vo
 		total += nanos[op]
 	}
 	counter(m.ioTime, float64(total)/1e9)
+	counter(m.throttle, float64(v.io.throttled.Load())/1e9)
+	counter(m.held, float64(v.io.held.Load()))
 	s := v.status()
 	gauge(m.conns, float64(s.Connections))
 	gauge(m.size, float64(s.Size))
@@ -293,6 +302,7 @@ func (c *Cluster) VolumeStats(context.Context) ([]VolumeStats, error) {
 			continue
 		}
 		s := VolumeStats{VolumeID: r.ID, InFlight: v.io.inFlight(), Allocated: c.allocated(&r)}
+		s.BurstCredit = v.limit.Load().credit()
 		v.io.each(func(_ string, f *frontendIO) { s.add(f) })
 		out = append(out, s)
 	}

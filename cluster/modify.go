@@ -89,6 +89,10 @@ func (c *Cluster) modified(r volumeRecord, m ModifyVolume) (volumeRecord, error)
 		}
 		r.Attributes = *m.Attributes
 	}
+	r, err := c.withQoS(r, m.QoS, m.QoSPolicyID)
+	if err != nil {
+		return r, err
+	}
 	return newSize(r, m.Size)
 }
 

@@ -87,6 +87,7 @@ func checkObjects(tx store.Tx) []string {
 		bad("%s: %v", keyCluster, err)
 	}
 	drives := checkKind(tx, prefixDrive, bad, func(d driveRecord) int64 { return d.ID })
+	policies := checkKind(tx, prefixPolicy, bad, func(p policyRecord) int64 { return p.ID })
 	vols := checkKind(tx, prefixVol, bad, func(v volumeRecord) int64 { return v.ID })
 	checkKind(tx, prefixUser, bad, func(u userRecord) int64 { return u.ID })
 	checkKind(tx, prefixAsync, bad, func(a asyncRecord) int64 { return a.Handle })
@@ -97,6 +98,9 @@ func checkObjects(tx store.Tx) []string {
 	for id, v := range vols {
 		if _, ok := drives[v.DriveID]; !ok {
 			bad("volume %d is on drive %d, which does not exist", id, v.DriveID)
+		}
+		if _, ok := policies[v.QoSPolicyID]; !ok && v.QoSPolicyID != 0 {
+			bad("volume %d has QoS policy %d, which does not exist", id, v.QoSPolicyID)
 		}
 		if !v.live() {
 			continue

@@ -46,6 +46,7 @@ func (c *Cluster) track(r volumeRecord) *liveVolume {
 	c.mu.Lock()
 	c.vol[r.ID] = v
 	c.mu.Unlock()
+	c.holdTo(v)
 	return v
 }
 

@@ -80,6 +80,8 @@ type volumeRecord struct {
 	Deleted       time.Time      `json:"deleted,omitzero"`
 	Purge         time.Time      `json:"purge,omitzero"`
 	Attributes    map[string]any `json:"attributes,omitempty"`
+	QoS           *QoS           `json:"qos,omitempty"` // nil: never set, or the policy's
+	QoSPolicyID   int64          `json:"qosPolicyID,omitempty"`
 }
 
 // live says that the volume counts: made whole, and not deleted.

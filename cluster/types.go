@@ -125,7 +125,9 @@ type Volume struct {
 	Created        time.Time
 	Deleted, Purge time.Time // zero unless deleted
 	Attributes     map[string]any
-	Connections    int // clients attached now
+	Connections    int   // clients attached now
+	QoS            QoS   // NoQoS if it was never set
+	QoSPolicyID    int64 // 0 = none
 }
 
 // CreateVolume are the parameters of a new volume. Zero values take defaults.
@@ -140,8 +142,10 @@ type CreateVolume struct {
 	Discard       string // off (default), pass, zero
 	SectorSize    int    // 0 = as the drive does best
 	Attributes    map[string]any
-	Passphrase    []byte // optional recovery passphrase; wiped
-	PassphraseKDF string // argon2id (default), pbkdf2
+	Passphrase    []byte     // optional recovery passphrase; wiped
+	PassphraseKDF string     // argon2id (default), pbkdf2
+	QoS           *QoSChange // nil = no limit
+	QoSPolicyID   int64      // 0 = none; not with QoS
 }
 
 // AdoptVolume takes an existing LUKS container into the cluster. A LUKS1
@@ -158,13 +162,15 @@ type AdoptVolume struct {
 
 // ModifyVolume holds the members to change; nil keeps.
 type ModifyVolume struct {
-	Name       *string
-	Size       *int64
-	Access     *Access
-	Emulate512 *bool
-	AccountID  *int64
-	Discard    *string
-	Attributes *map[string]any
+	Name        *string
+	Size        *int64
+	Access      *Access
+	Emulate512  *bool
+	AccountID   *int64
+	Discard     *string
+	Attributes  *map[string]any
+	QoS         *QoSChange
+	QoSPolicyID *int64 // 0 parts it from its policy and keeps the values; not with QoS
 }
 
 // RecoveryKey is one keyslot of a volume that opens it without lockplate.
@@ -181,6 +187,7 @@ type VolumeStats struct {
 	ReadBytes, WriteBytes               uint64
 	ReadLatency, WriteLatency           time.Duration // sums
 	InFlight                            int64
+	BurstCredit                         int64 // requests of 4 KiB beyond maxIOPS
 	Allocated                           int64 // bytes that its data has on the drive, at most its size
 }
 

@@ -65,6 +65,10 @@ func (c *Cluster) describe(v *liveVolume) Volume {
 		return be.Path(image)
 	}
 	out.Path = path(r.DriveID, r.Image)
+	out.QoS = NoQoS()
+	if q := c.qosOf(&r); q != nil {
+		out.QoS = *q
+	}
 	if r.HeaderImage != "" {
 		out.HeaderPath = path(r.HeaderDriveID, r.HeaderImage)
 	}
@@ -134,6 +138,9 @@ func (c *Cluster) planVolume(ctx context.Context, cl *clusterRecord, p CreateVol
 	}}
 	if plan.rec.Encrypted {
 		plan.rec.LUKSVersion, plan.rec.LUKSUUID = 2, plan.rec.UUID
+	}
+	if plan.rec, err = c.withQoS(plan.rec, p.QoS, &p.QoSPolicyID); err != nil {
+		return nil, err
 	}
 	if err := c.placeData(ctx, plan, p); err != nil {
 		return nil, err
@@ -341,6 +348,7 @@ func (c *Cluster) saveVolume(ctx context.Context, v *liveVolume, r volumeRecord)
 		return fmt.Errorf("record volume %s: %w", r.Name, err)
 	}
 	v.setRecord(r)
+	c.holdTo(v)
 	return nil
 }
 

@@ -194,6 +194,7 @@ func (d *daemon) stop() error {
 	defer cancel()
 	var drain sync.WaitGroup
 	var nbdErr, apiErr, metricsErr error
+	d.cluster.LiftLimits()
 	if d.nbd != nil {
 		drain.Go(func() { nbdErr = d.nbd.Shutdown(ctx) })
 	}
