@@ -105,17 +105,44 @@ func number(t *testing.T, o object, path ...string) int64 {
 // whose test passes, and gives the provider's id.
 func (g *gateway) addProvider(k *keyServer) int64 {
 	g.t.Helper()
-	csr, _ := g.api("GetClientCertificateSignRequest", nil)["clientCertificateSignRequest"].(string)
-	server := g.api("CreateKeyServerKmip", object{
-		"kmipCaCertificate": k.ca(), "kmipClientCertificate": k.sign(csr), "kmipKeyServerHostnames": []string{"127.0.0.1"},
-		"kmipKeyServerName": "pykmip " + k.port, "kmipKeyServerPort": json.Number(k.port),
-	})
-	serverID := number(g.t, server, "kmipKeyServer", "keyServerID")
+	serverID := g.addServer(k)
 	provider := number(g.t, g.api("CreateKeyProviderKmip", object{"keyProviderName": "provider " + k.port}), "kmipKeyProvider", "keyProviderID")
 	g.api("AddKeyServerToProviderKmip", object{"keyProviderID": provider, "keyServerID": serverID})
 	g.api("TestKeyServerKmip", object{"keyServerID": serverID})
 	g.api("TestKeyProviderKmip", object{"keyProviderID": provider})
 	return provider
+}
+
+// addServer records a key server, in no provider.
+func (g *gateway) addServer(k *keyServer) int64 {
+	g.t.Helper()
+	csr, _ := g.api("GetClientCertificateSignRequest", nil)["clientCertificateSignRequest"].(string)
+	server := g.api("CreateKeyServerKmip", object{
+		"kmipCaCertificate": k.ca(), "kmipClientCertificate": k.sign(csr), "kmipKeyServerHostnames": []string{"127.0.0.1"},
+		"kmipKeyServerName": "pykmip " + k.port, "kmipKeyServerPort": json.Number(k.port),
+	})
+	return number(g.t, server, "kmipKeyServer", "keyServerID")
+}
+
+// TestKeysAreNotCopied to a server that is added: it must have them. These two
+// have keys of the same identifier that differ.
+func TestKeysAreNotCopied(t *testing.T) {
+	first, second := newKeyServer(t), newKeyServer(t)
+	g := newGateway(t)
+	g.api("CreatePublicPrivateKeyPair", object{"commonName": "lockplate"})
+	p1, p2 := g.addProvider(first), g.addProvider(second)
+	g.rekey(object{"keyManagementType": "external", "keyProviderID": p1})
+	g.rekey(object{"keyManagementType": "external", "keyProviderID": p2})
+	other := g.addServer(first)
+	r := g.try("kmip", "provider", "add-server", strconv.FormatInt(p2, 10), strconv.FormatInt(other, 10))
+	for _, want := range []string{"xKmipKeyConflict", "never copies", "replicate", "rekey", "hint: step "} {
+		if !strings.Contains(r.err, want) {
+			t.Errorf("no %q in the refusal: %v", want, r)
+		}
+	}
+	if n := len(first.keys()); r.code != 11 || n != 1 {
+		t.Errorf("%d keys at the server that was refused: %v", n, r)
+	}
 }
 
 // rekey starts a rekey, polls it as the manual says, and gives its result.

@@ -185,6 +185,9 @@ func (m *Manager) DestroyKey(ctx context.Context, id string) error {
 	if err == nil && r.Destroyed.IsZero() {
 		err = m.destroyOld(ctx, r)
 	}
+	if kmip.ClassOf(err) != "" {
+		err = fmt.Errorf("%w; %s", err, allMustAnswer)
+	}
 	if err != nil {
 		return fmt.Errorf("destroy master key: %w", err)
 	}

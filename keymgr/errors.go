@@ -6,6 +6,10 @@ import "errors"
 const endOfProvider = "rekey away from it ('lockplate key rekey'), then destroy each key of it that 'lockplate key history' lists " +
 	"with 'lockplate key destroy KEYID', with --forget where its key servers are lost for good (API: ListMasterKeys, DestroyMasterKey)"
 
+// allMustAnswer is what is needed to destroy a key, and the way round it.
+const allMustAnswer = "all its key servers must answer; for those that are lost for good there is " +
+	"'lockplate key destroy --forget KEYID' (API: DestroyMasterKey with forget)"
+
 // lostKey is what is left to do when a master key is neither in memory nor to
 // be had.
 const lostKey = "a rekey needs the present key: bring its key server back. If that is lost for good, what opens a volume is its recovery key " +

@@ -53,6 +53,9 @@ func TestLostProviderIsLeftBehind(t *testing.T) {
 			if err := r.m.DestroyKey(ctx, old); keymgr.ErrorName(err) != "xKmipConnectionFailure" {
 				t.Errorf("destroy: %v", err)
 			}
+			if err := r.m.DestroyKey(ctx, old); err == nil || !strings.Contains(err.Error(), "--forget") {
+				t.Errorf("destroy does not say how else: %v", err)
+			}
 			left, err := r.m.ForgetKey(ctx, old)
 			if err != nil || !slices.Equal(left, []string{"127.0.0.1:1", "127.0.0.1:2"}) {
 				t.Errorf("forgotten at %v, %v", left, err)

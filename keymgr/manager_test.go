@@ -411,6 +411,10 @@ func TestCheckFindsEachFault(t *testing.T) {
 			k, v := find(r, "master/")
 			storetest.Put(t, r.st, k, strings.Replace(v, `"current"`, `"x"`, 1))
 		},
+		"forgotten, and internal current": func(r *rig) {
+			k, v := find(r, "master/")
+			storetest.Put(t, r.st, k, strings.Replace(v, `{`, `{"forgotten":"2026-01-02T03:04:05Z",`, 1))
+		},
 		"(json: unknown field": func(r *rig) {
 			k, v := find(r, "master/")
 			storetest.Put(t, r.st, k, strings.Replace(v, `{`, `{"x":1,`, 1))

@@ -160,6 +160,8 @@ func parseMaster(key string, b []byte) (*masterRecord, error) {
 		err = errors.New("generation 0")
 	case r.proven() && len(r.kcv()) != kcvBytes:
 		err = errors.New("no check value")
+	case r.lost() && (r.Type == Internal || r.State != StateDecommissioned && r.State != StateAbandoned):
+		err = fmt.Errorf("forgotten, and %s %s", r.Type, r.State)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrIntegrity, err)
