@@ -145,6 +145,17 @@ func checkTraps(t *testing.T, method string, raw json.RawMessage) {
 		case "volumeStats":
 			_, rows := v.([]any)
 			ok = rows == strings.HasPrefix(method, wire.MethodListVolumeStats)
+		case "driveEncryptionCapability":
+			ok = slices.Contains([]string{"none", "sed", "fips"}, text)
+		case "encryptionAtRestState", "softwareEncryptionAtRestState":
+			ok = slices.Contains([]string{"enabling", "enabled", "disabling", "disabled"}, text)
+		case "enabledProtectionSchemes", "supportedProtectionSchemes":
+			all, _ := v.([]any)
+			ok = len(all) > 0 && !slices.ContainsFunc(all, func(s any) bool { return !slices.Contains(schemes, s) })
+		case "keyManagementType": // lower case in answers
+			ok = text == "internal" || text == "external"
+		case "initiatorSecret", "targetSecret":
+			ok = v != nil
 		case "currentVersion":
 			ok = text != ""
 		}
@@ -183,6 +194,13 @@ func TestObjectsHaveAllMembers(t *testing.T) {
 		{"GetClusterInfo.json", "clusterInfo", "name uuid uniqueID mvip svip mvipNodeID svipNodeID mvipInterface svipInterface mvipVlanTag svipVlanTag ensemble repCount attributes defaultProtectionScheme enabledProtectionSchemes supportedProtectionSchemes encryptionAtRestState softwareEncryptionAtRestState"},
 		{"GetSoftwareEncryptionAtRestInfo.json", "", "masterKeyInfo rekeyMasterKeyAsyncResultID state status version lockplate"},
 		{"GetClusterVersionInfo.json", "", "clusterAPIVersion clusterVersion clusterVersionInfo softwareVersionInfo"},
+		{"GetClusterVersionInfo.json", "clusterVersionInfo", "nodeID nodeVersion nodeInternalRevision"},
+		{"GetClusterVersionInfo.json", "softwareVersionInfo", "currentVersion nodeID packageName pendingVersion startTime"},
+		{"GetSoftwareEncryptionAtRestInfo.json", "masterKeyInfo", "keyID keyManagementType keyCreatedTime"},
+		{"GetAPI.json", "", "currentVersion supportedVersions 12.3"},
+		{"GetAsyncResult.json", "", "status result resultType createTime lastUpdateTime"},
+		{"CreateVolume.json", "", "volume volumeID"},
+		{"ListVolumeStats.json", "volumeStats", "accountID actualIOPS asyncDelay averageIOPSize burstIOPSCredit clientQueueDepth latencyUSec nonZeroBlocks readBytes readOps samplePeriodMSec throttle timestamp unalignedReads unalignedWrites volumeAccessGroups volumeID volumeSize volumeUtilization writeBytes writeOps zeroBlocks"},
 		{"ListAllNodes.json", "", "nodes pendingNodes pendingActiveNodes"},
 		{"ListAllNodes.json", "nodes", "nodeID associatedMasterServiceID associatedFServiceID fibreChannelTargetPortGroup name platformInfo role softwareVersion cip cipi mip mipi sip sipi uuid virtualNetworks attributes nodeSlot chassisName customProtectionDomainName maintenanceMode"},
 		{"GetClusterCapacity.json", "clusterCapacity", "activeBlockSpace activeSessions averageIOPS clusterRecentIOSize currentIOPS maxIOPS maxOverProvisionableSpace maxProvisionedSpace maxUsedMetadataSpace maxUsedSpace nonZeroBlocks peakActiveSessions peakIOPS provisionedSpace snapshotNonZeroBlocks timestamp totalOps uniqueBlocks uniqueBlocksUsedSpace usedMetadataSpace usedMetadataSpaceInSnapshots usedSpace zeroBlocks"},

@@ -29,6 +29,9 @@ func (s *Server) createKeyServer(ctx context.Context, _ identity, p *wire.Create
 		}
 		k.Port = int(*p.Port)
 	}
+	if err := checkHosts(p.Hostnames); err != nil {
+		return wire.KeyServerResult{}, err
+	}
 	k, err := s.cluster.CreateKeyServer(ctx, k)
 	return wire.KeyServerResult{KeyServer: keyServerShape(k)}, err
 }
@@ -37,6 +40,14 @@ func (s *Server) createKeyServer(ctx context.Context, _ identity, p *wire.Create
 func checkPort(n wire.Int) error {
 	if n < 1 || n > 65535 {
 		return fail(wire.ErrInvalidParameter, "kmipKeyServerPort: %d is not from 1 to 65535", n)
+	}
+	return nil
+}
+
+// checkHosts refuses a key server that is nowhere.
+func checkHosts(hosts []string) error {
+	if len(hosts) == 0 {
+		return fail(wire.ErrInvalidParameter, "kmipKeyServerHostnames: must not be empty")
 	}
 	return nil
 }
@@ -54,8 +65,8 @@ func (s *Server) modifyKeyServer(ctx context.Context, _ identity, p *wire.Modify
 		c.Port = &port
 	}
 	if p.Hostnames != nil {
-		if len(*p.Hostnames) == 0 {
-			return wire.KeyServerResult{}, fail(wire.ErrInvalidParameter, "kmipKeyServerHostnames: must not be empty")
+		if err := checkHosts(*p.Hostnames); err != nil {
+			return wire.KeyServerResult{}, err
 		}
 		c.Hostnames = *p.Hostnames
 	}
