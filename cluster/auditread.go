@@ -93,8 +93,11 @@ func AuditExport(path, dir string) (head string, err error) {
 		return "", fmt.Errorf("make directory: %w", err)
 	}
 	f, err := os.OpenFile(AuditPath(dir), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("copy audit log: %w: %s, give a new directory", ErrExists, AuditPath(dir))
+	}
 	if err != nil {
-		return "", fmt.Errorf("make copy of the audit log: %w", err)
+		return "", fmt.Errorf("copy audit log: %w", err)
 	}
 	defer f.Close()
 	last := auditStart()
