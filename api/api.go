@@ -82,6 +82,10 @@ type Backend interface {
 	MasterKeys(context.Context) ([]keymgr.MasterKey, error)
 	DestroyKey(ctx context.Context, id string) error
 	ForgetKey(ctx context.Context, id string) (mayExistAt []string, err error)
+	Reseal(ctx context.Context, spec string, passphrase []byte) error
+	CreateShares(ctx context.Context, threshold, shares int, replace bool) (texts [][]byte, err error)
+	VerifyShares(ctx context.Context, texts [][]byte) error
+	RemoveShares(context.Context) error
 
 	Audit(context.Context, cluster.AuditEntry) error
 

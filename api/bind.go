@@ -105,8 +105,13 @@ func jsonType(t reflect.Type) string {
 func wipe(p any) {
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
-		if s, ok := v.Field(i).Interface().(wire.Password); ok {
+		switch s := v.Field(i).Interface().(type) {
+		case wire.Password:
 			s.Wipe()
+		case []wire.Password:
+			for _, one := range s {
+				one.Wipe()
+			}
 		}
 	}
 }

@@ -29,6 +29,10 @@ func keyFailures() []keyFailure {
 		{keymgr.ErrNoServers, wire.ErrNotPermitted},
 		{keymgr.ErrKeyInUse, wire.ErrInUse},
 		{keymgr.ErrChanged, wire.ErrRetry},
+		{keymgr.ErrBadSealer, wire.ErrInvalidParameter},
+		{keymgr.ErrShares, wire.ErrInvalidParameter},
+		{keymgr.ErrNoShares, wire.ErrNotFound},
+		{keymgr.ErrReseal, wire.ErrNotPermitted},
 	}
 }
 

@@ -87,7 +87,7 @@ func (f *fake) Encryption(context.Context) (cluster.Encryption, error) {
 	}
 	return cluster.Encryption{Enabled: true, Version: 1, RekeyHandle: 5, Master: &keymgr.MasterKey{
 		ID: someUUID, Type: keymgr.Internal, Created: day, Sealed: false, Sealer: "file", Warning: "beside the data",
-	}}, f.err
+	}, Shares: &keymgr.SharesInfo{Set: "0badcafe", Threshold: 3, Shares: 5, Created: day, Covers: true}}, f.err
 }
 
 func (f *fake) Faults(context.Context) ([]cluster.Fault, error) {
@@ -311,6 +311,20 @@ func (f *fake) DestroyKey(_ context.Context, id string) error { return f.note(id
 func (f *fake) ForgetKey(_ context.Context, id string) ([]string, error) {
 	return []string{"eks:5696"}, f.note("forget " + id)
 }
+
+func (f *fake) Reseal(_ context.Context, spec string, pass []byte) error {
+	return f.note(spec + " " + string(pass))
+}
+
+func (f *fake) CreateShares(_ context.Context, threshold, shares int, replace bool) ([][]byte, error) {
+	return [][]byte{[]byte("lockplate-share-1-A"), []byte("lockplate-share-1-B")}, f.note([]any{threshold, shares, replace})
+}
+
+func (f *fake) VerifyShares(_ context.Context, texts [][]byte) error {
+	return f.note(string(texts[0]))
+}
+
+func (f *fake) RemoveShares(context.Context) error { return f.note("remove shares") }
 
 // Audit keeps what it is told, unless it is to fail.
 func (f *fake) Audit(_ context.Context, e cluster.AuditEntry) error {

@@ -124,6 +124,11 @@ func newMethodTable(s *Server) methodTable {
 		{name: wire.MethodRekey, access: adminOnly, run: bind(s.rekeyMasterKey)},
 		{name: wire.MethodListMasterKeys, access: readers, run: bind(s.listMasterKeys)},
 		{name: wire.MethodDestroyMasterKey, access: adminOnly, run: bind(s.destroyMasterKey)},
+		{name: wire.MethodResealKeys, access: adminOnly, run: bind(s.resealKeys)},
+		{name: wire.MethodCreateKeyShares, access: adminOnly, run: bind(s.createKeyShares)},
+		{name: wire.MethodGetKeyShares, access: readers, run: bind(s.getKeyShares)},
+		{name: wire.MethodVerifyKeyShares, access: adminOnly, run: bind(s.verifyKeyShares)},
+		{name: wire.MethodRemoveKeyShares, access: adminOnly, run: bind(s.removeKeyShares)},
 
 		{name: wire.MethodGetStoreBackup, access: adminOnly, run: bind(s.getStoreBackup)},
 		{name: wire.MethodCheckStore, access: adminReads, run: bind(s.checkStore)},

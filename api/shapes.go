@@ -178,6 +178,7 @@ func encryptionShape(e cluster.Encryption) wire.GetSoftwareEncryptionAtRestInfoR
 		out.MasterKeyInfo.KeyProviderID = &m.ProviderID
 	}
 	out.Lockplate = &wire.KeyProtection{Sealed: m.Sealed, Sealer: m.Sealer, Warning: m.Warning}
+	out.Lockplate.Shares = sharesShape(e.Shares)
 	if e.Locked != nil {
 		out.Lockplate.Locked = e.Locked.Error()
 	}

@@ -195,12 +195,16 @@ func (c *Cluster) openKeys(ctx context.Context, rec *clusterRecord) (*keymgr.Man
 	if err != nil {
 		return nil, err
 	}
+	action := "open master key"
+	if c.cfg.Sealer.Shares != nil { // instead of the sealer, which is lost
+		spec, action = "shares", "open master key from recovery shares"
+	}
 	s, err := keymgr.ParseSealer(spec, c.cfg.Sealer)
 	if err != nil {
 		return nil, err
 	}
 	m, err := keymgr.Open(ctx, c.store, c.keyOptions(rec.UUID, s))
-	c.auditKey(ctx, "open master key", rec.UUID, err)
+	c.auditKey(ctx, action, rec.UUID, err)
 	return m, err
 }
 
@@ -367,12 +371,7 @@ func (c *Cluster) emptyStore(ctx context.Context) error {
 }
 
 func (c *Cluster) createKeys(ctx context.Context, rec *clusterRecord, p CreateParams) (*keymgr.Manager, error) {
-	so := c.cfg.Sealer
-	so.Create = true
-	if p.SealPassphrase != nil {
-		so.Passphrase = func(bool) ([]byte, error) { return append([]byte(nil), p.SealPassphrase...), nil }
-	}
-	s, err := keymgr.ParseSealer(p.Seal, so)
+	s, err := c.newSealer(p.Seal, p.SealPassphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -403,8 +402,14 @@ func (c *Cluster) Encryption(ctx context.Context) (Encryption, error) {
 		return Encryption{}, err
 	}
 	m := c.keys.Master()
-	handle, err := c.lastRekey(ctx)
-	return Encryption{Enabled: true, Version: 1, Master: &m, Locked: c.keys.Locked(), RekeyHandle: handle}, err
+	out := Encryption{Enabled: true, Version: 1, Master: &m, Locked: c.keys.Locked()}
+	if s, err := c.keys.Shares(ctx); err == nil {
+		out.Shares = &s
+	} else if !errors.Is(err, keymgr.ErrNoShares) {
+		c.log.Error("recovery shares cannot be looked at", "err", err) // the rest is no worse for it
+	}
+	out.RekeyHandle, err = c.lastRekey(ctx)
+	return out, err
 }
 
 // Backup writes the whole store to w, sealed with the passphrase.

@@ -15,7 +15,12 @@ import (
 // are written in keymgr's own transactions: a handle that was given out is
 // always that of the job.
 func (c *Cluster) jobHooks() keymgr.Hooks {
-	return keymgr.Hooks{Begin: c.beginRekeyOf, Progress: c.rekeyProgress, End: c.endRekey}
+	return keymgr.Hooks{
+		Begin: c.beginRekeyOf, Progress: c.rekeyProgress, End: c.endRekey,
+		Shared: func(key, set string) {
+			c.auditKey(context.Background(), "seal new master key for recovery shares of set "+set, key, nil)
+		},
+	}
 }
 
 // beginRekeyOf is beginRekey that keeps who asked for it: the audit log names

@@ -272,6 +272,9 @@ type Encryption struct {
 	Master  *keymgr.MasterKey // nil unless enabled
 	Locked  error             // why the master key cannot be had now, nil when it is at hand
 
+	// Shares are the recovery shares, nil if there are none.
+	Shares *keymgr.SharesInfo
+
 	// RekeyHandle is the job of the current or latest rekey, 0 if there was
 	// none or its result was handed out.
 	RekeyHandle int64

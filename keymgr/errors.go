@@ -36,6 +36,7 @@ var (
 	ErrPermissions     = errors.New("others may read the key file: chmod 600 it, " +
 		"or mount its file system so that only its owner can read it")
 
+	ErrShares   = errors.New("these recovery shares do not open the cluster")
 	ErrNoShares = errors.New("there are no recovery shares")
 	ErrReseal   = errors.New("started from recovery shares, so there is nothing to seal new keys with: " +
 		"run 'lockplate key reseal --seal SEALER' first")

@@ -216,6 +216,9 @@ func (m *Manager) CreateShares(ctx context.Context, threshold, shares int, repla
 			wipeShares(all)
 		}
 	}
+	if errors.Is(err, shamir.ErrInvalid) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make recovery shares: %w", err)
 	}

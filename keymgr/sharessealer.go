@@ -34,7 +34,7 @@ func (s *sharesSealer) protects() (bool, string) {
 }
 
 func (s *sharesSealer) wrong() error {
-	return fmt.Errorf("%w: these shares were made for another key", ErrWrongKey)
+	return fmt.Errorf("%w: %w: they were made for another key", ErrShares, ErrWrongKey)
 }
 
 func (s *sharesSealer) close() {
@@ -88,14 +88,36 @@ func (s *sharesSealer) collect() (*Secret, error) {
 // combine gives the recovery key from shares of the wanted set.
 func combine(set *shamir.Set, want SharesInfo) (*Secret, error) {
 	if len(set.Have()) > 0 && set.ID().String() != want.Set {
-		return nil, fmt.Errorf("%w: the shares are of set %s, wanted are those of set %s", ErrWrongKey, set.ID(), want.Set)
+		return nil, fmt.Errorf("%w: %w: they are of set %s, wanted are those of set %s", ErrShares, ErrWrongKey, set.ID(), want.Set)
 	}
 	b, err := set.Combine()
 	switch {
 	case errors.Is(err, shamir.ErrDamaged):
-		return nil, fmt.Errorf("%w: %w", ErrWrongKey, err)
+		return nil, fmt.Errorf("%w: %w: %w", ErrShares, ErrWrongKey, err)
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrShares, err)
 	}
 	return NewSecret(b)
+}
+
+// ParseShares reads the texts of recovery shares, which it wipes. The caller
+// wipes the set. ErrShares says what is wrong with which.
+func ParseShares(texts [][]byte) (*shamir.Set, error) {
+	set := &shamir.Set{}
+	var first error
+	for i, text := range texts {
+		s, err := shamir.Parse(text)
+		if err == nil {
+			err = set.Add(s)
+		}
+		if err != nil && first == nil {
+			first = fmt.Errorf("%w: number %d of those given: %w", ErrShares, i+1, err)
+		}
+		clear(text)
+	}
+	if first != nil {
+		set.Wipe()
+		return nil, first
+	}
+	return set, nil
 }

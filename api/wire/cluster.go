@@ -19,7 +19,7 @@ type CreateClusterParams struct {
 	SoftwareEncryption *bool `json:"enableSoftwareEncryptionAtRest,omitempty"`
 
 	Name           string   `json:"name,omitempty"` // extension
-	Seal           string   `json:"seal,omitempty"` // extension: "file:PATH", "passphrase", "credential:NAME"
+	Seal           string   `json:"seal,omitempty"` // extension: "file:PATH", "passphrase", "credential:NAME", "tpm2"
 	SealPassphrase Password `json:"sealPassphrase,omitempty"`
 }
 
@@ -151,8 +151,10 @@ type EncryptionKeyInfo struct {
 type KeyProtection struct {
 	Sealed  bool   `json:"sealed"` // by something not kept beside the data
 	Sealer  string `json:"sealer,omitempty"`
-	Warning string `json:"warning,omitempty"` // why Sealed is false
+	Warning string `json:"warning,omitempty"` // why Sealed is false, or what is to be done about the sealer
 	Locked  string `json:"locked,omitempty"`  // why the key cannot be had now
+
+	Shares *KeyShares `json:"shares,omitempty"` // nil: there are no recovery shares
 }
 
 // ListClusterFaultsParams selects faults.

@@ -156,4 +156,9 @@ const (
 	MethodForgetDrive       = "ForgetDrive"
 	MethodListMasterKeys    = "ListMasterKeys"
 	MethodDestroyMasterKey  = "DestroyMasterKey"
+	MethodResealKeys        = "ResealKeys"
+	MethodCreateKeyShares   = "CreateKeyShares"
+	MethodGetKeyShares      = "GetKeyShares"
+	MethodVerifyKeyShares   = "VerifyKeyShares"
+	MethodRemoveKeyShares   = "RemoveKeyShares"
 )

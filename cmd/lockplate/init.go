@@ -29,6 +29,11 @@ has no cluster yet. --seal says what protects the master key at rest:
   file:PATH        a key file, made now; keep it on other media than the data
   passphrase       Argon2id; 'lockplate serve' asks for it at each start
   credential:NAME  a credential that systemd hands to the service
+  tpm2             the TPM of this machine, in the state that it is in now
+
+tpm2 takes options: tpm2:/DEVICE,pcrs=7+11,pin. DEVICE is /dev/tpmrm0, or the
+socket of an emulator; pcrs are the PCRs that must be as they are now, 7 (Secure
+Boot) if none are named, or none; with pin, 'lockplate serve' asks for a PIN.
 
 Whether volumes are encrypted is decided here and cannot be changed later.`
 
@@ -53,12 +58,12 @@ func (a *app) initCommand() *cobra.Command {
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.name, "name", "", "name of the cluster (default the host's)")
-	fs.StringVar(&f.seal, "seal", "", "what protects the master key: file:PATH, passphrase, credential:NAME")
+	fs.StringVar(&f.seal, "seal", "", sealUsage)
 	fs.BoolVar(&f.plain, "no-software-encryption", false, "do not encrypt any volume of this cluster, ever")
 	fs.StringVar(&f.admin, "admin", "", "name of the first user of the HTTPS API")
-	f.passphrase.register(fs, "passphrase", "passphrase of --seal passphrase")
+	f.passphrase.register(fs, "passphrase", "passphrase of --seal passphrase, or PIN of --seal tpm2:pin")
 	f.adminPassword.register(fs, "admin-password", "password of --admin")
-	completeFlag(c, "seal", oneOf("file:", "passphrase", "credential:"))
+	completeFlag(c, "seal", sealers())
 	return c
 }
 
@@ -75,8 +80,8 @@ func (a *app) initParams(ctx context.Context, f *initFlags) (wire.CreateClusterP
 		return p, usagef("--seal and --no-software-encryption exclude each other")
 	}
 	var err error
-	if f.seal == "passphrase" {
-		if p.SealPassphrase, err = a.secret(ctx, &f.passphrase, "passphrase that seals the master key", true); err != nil {
+	if f.seal != "" {
+		if p.SealPassphrase, err = a.sealSecret(ctx, f.seal, &f.passphrase); err != nil {
 			return p, err
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // keyCommand groups the commands about the master key.
 func (a *app) keyCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "key", Short: "The master key that wraps the keys of all volumes"})
-	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand(), a.keyRekeyCommand(), a.keyDestroyCommand())
+	c.AddCommand(a.keyStatusCommand(), a.keyHistoryCommand(), a.keyRekeyCommand(), a.keyDestroyCommand(),
+		a.keyResealCommand(), a.keySharesCommand())
 	return c
 }
 
@@ -30,9 +31,9 @@ func keyStatusText(w io.Writer, r wire.GetSoftwareEncryptionAtRestInfoResult) {
 	if k.KeyProviderID != nil {
 		provider = id(*k.KeyProviderID)
 	}
-	sealed := ""
+	sealed, shares := "", ""
 	if k.KeyID != "" {
-		sealed = yesNo(p.Sealed)
+		sealed, shares = yesNo(p.Sealed), sharesSummary(p.Shares)
 	}
 	pairs(w,
 		"encryption", r.State,
@@ -42,6 +43,7 @@ func keyStatusText(w io.Writer, r wire.GetSoftwareEncryptionAtRestInfoResult) {
 		"created", k.KeyCreatedTime,
 		"sealer", p.Sealer,
 		"sealed", sealed,
+		"recovery shares", shares,
 		"locked", p.Locked,
 	)
 	if p.Warning != "" {

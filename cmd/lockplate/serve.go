@@ -26,6 +26,8 @@ type serveFlags struct {
 	file, pid  string
 	readyFD    int
 	passphrase secretFlags
+	seal       string
+	shares     []string
 }
 
 const serveLong = `Run the daemon in the foreground until SIGTERM or SIGINT: then requests that
@@ -33,6 +35,9 @@ were read are answered, data is flushed, and the exit code is 0; a second
 signal ends it at once. SIGHUP reads the certificates again; changed files are
 noticed by themselves too. When everything listens, a line "ready" is printed
 on standard output. It may be started before a cluster is made.
+
+With --seal shares the master key is opened by recovery shares instead of what
+seals it, which is lost; then 'lockplate key reseal' gives it another sealer.
 
 Each key of the configuration file (TOML, default
 ` + defaultConfig + `) is also a flag, with dashes, and an
@@ -50,6 +55,10 @@ func (a *app) serveCommand() *cobra.Command {
 		Long:    serveLong + strings.TrimRight(configTable(), "\n"),
 		Example: "  lockplate serve --state /srv/lockplate --nbd tcp:127.0.0.1:10809 --nbd unix:/run/lockplate/nbd.sock",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if f.seal != "" && f.seal != "shares" {
+				return hint(usagef("--seal %s: only shares can be used instead of the sealer of the cluster", f.seal),
+					"'lockplate key reseal' changes that")
+			}
 			f.set.State = a.opt.state
 			cfg, err := loadConfig(firstOf(f.file, a.env("LOCKPLATE_CONFIG")), &f.set, c.Flags().Changed, a.env)
 			if err != nil {
@@ -66,7 +75,10 @@ func (a *app) serveCommand() *cobra.Command {
 	fs.StringVar(&f.file, "config", "", "configuration file (LOCKPLATE_CONFIG, default "+defaultConfig+")")
 	fs.StringVar(&f.pid, "pid", "", "write the process id to this file when ready")
 	fs.IntVar(&f.readyFD, "ready-fd", -1, "write a line to this file descriptor when ready, and close it")
-	f.passphrase.register(fs, "passphrase", "passphrase that seals the master key")
+	f.passphrase.register(fs, "passphrase", "passphrase or PIN that seals the master key")
+	fs.StringVar(&f.seal, "seal", "", "shares: open the master key by recovery shares, as its sealer is lost")
+	registerShares(c, &f.shares)
+	completeFlag(c, "seal", oneOf("shares"))
 	registerSettings(fs, &f.set)
 	completeFlag(c, "log-level", oneOf("debug", "info", "warn", "error"))
 	completeFlag(c, "log-format", oneOf("text", "json"))
@@ -104,7 +116,11 @@ func (a *app) serve(ctx context.Context, f *serveFlags, cfg *config, log *slog.L
 	if nbdGiven && len(handed[useNBD]) > 0 {
 		return usagef("--nbd cannot stand beside a listener that systemd hands over")
 	}
-	d, err := startDaemon(ctx, cfg, a.sealerOptions(ctx, &f.passphrase), handed, log)
+	so := a.sealerOptions(ctx, &f.passphrase)
+	if f.seal != "" || len(f.shares) > 0 {
+		so.Shares = a.sharesAsker(ctx, f.shares)
+	}
+	d, err := startDaemon(ctx, cfg, so, handed, log)
 	if err != nil {
 		return err
 	}

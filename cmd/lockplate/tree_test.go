@@ -34,7 +34,7 @@ func TestTheTreeIsTheDesignedOne(t *testing.T) {
 drive add,drive list,drive show,drive remove,drive forget,user add,user list,user passwd,user remove,
 volume create,volume list,volume show,volume grow,volume set,volume delete,volume restore,volume purge,volume adopt,
 audit verify,audit show,audit export,fault list,fault clear,event list,job list,job show,job wait,
-key rekey,key destroy,kmip setup,kmip keypair,kmip csr,kmip server create,kmip server list,kmip server show,
+key rekey,key destroy,key reseal,key shares create,key shares status,key shares verify,key shares remove,kmip setup,kmip keypair,kmip csr,kmip server create,kmip server list,kmip server show,
 kmip server modify,kmip server delete,kmip server test,kmip provider create,kmip provider list,kmip provider show,
 kmip provider delete,kmip provider add-server,kmip provider remove-server,kmip provider test,
 volume recovery-key add,volume recovery-key list,volume recovery-key remove`, ",") {
