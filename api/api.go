@@ -12,6 +12,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -34,6 +35,7 @@ type Backend interface {
 	Faults(context.Context) ([]cluster.Fault, error)
 	FaultHistory(context.Context) ([]cluster.Fault, error)
 	ClearFaults(context.Context, cluster.FaultSet) error
+	WatchServerCertificate(current func() *x509.Certificate)
 	Events(context.Context, cluster.EventFilter) ([]cluster.Event, error)
 
 	Drives(context.Context) ([]cluster.Drive, error)
@@ -159,6 +161,7 @@ func NewServer(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.certs = newCertificates(cfg)
+	s.cluster.WatchServerCertificate(s.certs.leaf)
 	s.secure = newFront(s, maxSecureConns)
 	s.local = newFront(s, maxLocalConns)
 	return s, nil

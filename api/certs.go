@@ -117,6 +117,16 @@ func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current, nil
 }
 
+// leaf is the certificate that clients are shown now, nil if there is none.
+func (c *certificates) leaf() *x509.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return nil
+	}
+	return c.current.Leaf
+}
+
 // ensure makes a self-signed pair unless both files are there.
 func (c *certificates) ensure() error {
 	_, err := c.stat()

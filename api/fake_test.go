@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -37,6 +38,7 @@ type fake struct {
 	filter  cluster.EventFilter // of Events
 	entries []cluster.AuditEntry
 	noAudit error
+	cert    func() *x509.Certificate
 	plain   bool // made without encryption
 	panics  bool
 }
@@ -103,6 +105,8 @@ func (f *fake) FaultHistory(context.Context) ([]cluster.Fault, error) {
 		VolumeID: 7, Since: day.Add(-time.Hour), Resolved: day,
 	}}, f.err
 }
+
+func (f *fake) WatchServerCertificate(current func() *x509.Certificate) { f.cert = current }
 
 func (f *fake) ClearFaults(_ context.Context, which cluster.FaultSet) error { return f.note(which) }
 

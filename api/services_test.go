@@ -52,6 +52,9 @@ func TestFeatureStatus(t *testing.T) {
 
 func TestSSLCertificate(t *testing.T) {
 	r := newAPIRig(t)
+	if r.cert() != nil {
+		t.Error("there is no certificate yet")
+	}
 	r.wantError("no HTTPS", r.post(`{"method":"GetSSLCertificate"}`), wire.ErrNotPermitted, "HTTPS")
 	if err := r.srv.Reload(); err != nil {
 		t.Fatal(err)
@@ -64,6 +67,9 @@ func TestSSLCertificate(t *testing.T) {
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil || cert.Subject.String() != got.Details.Subject || wire.FormatTime(cert.NotAfter) != got.Details.NotAfter {
 		t.Errorf("%v: %+v", err, got.Details)
+	}
+	if !r.cert().Equal(cert) {
+		t.Error("the faults are told of another certificate")
 	}
 	if d := got.Details; len(d.SHA1Fingerprint) != 59 || d.Serial == "" || d.Issuer != d.Subject {
 		t.Errorf("%+v", d)

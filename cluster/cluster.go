@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,8 @@ type Cluster struct {
 	policy map[int64]policyRecord // under mu
 
 	unlimited atomic.Bool // no volume is held to its QoS any more
+
+	serverCert atomic.Pointer[func() *x509.Certificate] // of the API; nil: not watched
 
 	stop func()        // ends the background work
 	done chan struct{} // closed when it has ended

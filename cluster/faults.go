@@ -29,6 +29,7 @@ const (
 	faultVolumesOffline  = "volumesOffline"
 	faultKmipServer      = "kmipServerFault"
 	faultKmipCertificate = "kmipCertificateFault"
+	faultServerCert      = "sslCertificateExpiration"
 	faultRekeyFailed     = "rekeyFailed"     // ours
 	faultStoreUnwritable = "storeUnwritable" // ours
 	faultAuditDown       = "auditSinkDown"   // ours
@@ -70,6 +71,11 @@ func FaultRules() []FaultRule {
 			Code: faultKmipCertificate, Severity: sevWarning, Type: aboutCluster,
 			Text:     "The %s certificate of key server %d (%s) %s. %s.",
 			Recovery: "The new one should be valid for 30 days at least.",
+		},
+		{
+			Code: faultServerCert, Severity: sevWarning, Type: aboutNode,
+			Text:     "The certificate of the API %s.",
+			Recovery: "Put a new one in the place of its files: it is taken up at the next connection. One that lockplate made itself is made anew at a start without the old files; clients that pinned it have to pin it again.",
 		},
 		{
 			Code: faultRekeyFailed, Severity: sevWarning, Type: aboutCluster,
@@ -155,6 +161,7 @@ func (c *Cluster) conditions(ctx context.Context) []condition {
 	out := c.driveConditions(ctx)
 	out = append(out, c.volumeConditions()...)
 	out = append(out, c.keyConditions(ctx)...)
+	out = append(out, c.serverCertConditions()...)
 	return append(out, c.auditConditions()...)
 }
 
