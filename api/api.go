@@ -56,6 +56,11 @@ type Backend interface {
 	RestoreVolume(ctx context.Context, id int64) (cluster.Volume, error)
 	PurgeVolume(ctx context.Context, id int64) error
 	VolumeStats(context.Context) ([]cluster.VolumeStats, error)
+	CreateQoSPolicy(ctx context.Context, name string, q cluster.QoSChange) (cluster.QoSPolicy, error)
+	ModifyQoSPolicy(ctx context.Context, id int64, name *string, q *cluster.QoSChange) (cluster.QoSPolicy, error)
+	DeleteQoSPolicy(ctx context.Context, id int64) error
+	QoSPolicy(ctx context.Context, id int64) (cluster.QoSPolicy, error)
+	QoSPolicies(context.Context) ([]cluster.QoSPolicy, error)
 	AddRecoveryKey(ctx context.Context, id int64, passphrase []byte, kdf string) (slot int, err error)
 	RecoveryKeys(ctx context.Context, id int64) ([]cluster.RecoveryKey, error)
 	RemoveRecoveryKey(ctx context.Context, id int64, slot int) error

@@ -42,7 +42,7 @@ func TestReaderMayOnlyRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range r.srv.methods.names {
-		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"driveID":1,"accountID":1,"username":"lockplate"}}`, asReader)
+		w := r.do(http.MethodPost, endpoint, `{"method":"`+name+`","params":{"asyncHandle":3,"volumeID":7,"nodeID":1,"driveID":1,"accountID":1,"username":"lockplate","qosPolicyID":2}}`, asReader)
 		reply := r.reply(w)
 		if r.srv.methods.find(name).access != readers {
 			r.wantError(name, reply, wire.ErrPermissionDenied, "may only read")

@@ -64,6 +64,8 @@ func notFoundName(kind string) string {
 		return wire.ErrAccountNotFound
 	case "slot":
 		return wire.ErrKeyslotNotFound
+	case "QoS policy":
+		return wire.ErrQoSPolicyNotFound
 	}
 	return wire.ErrNotFound
 }

@@ -141,7 +141,7 @@ func volume(id int64, name string) cluster.Volume {
 	return cluster.Volume{
 		ID: id, UUID: someUUID, Name: name, AccountID: 1, Size: 1 << 30, SectorSize: 4096, Emulate512: true,
 		Access: cluster.AccessReadWrite, State: cluster.VolumeOnline, Encrypted: true, Cipher: "aes-xts-plain64",
-		KeyBits: 512, DriveID: 1, Path: "/srv/d1/" + name + ".img", Discard: "off", Created: day,
+		KeyBits: 512, DriveID: 1, Path: "/srv/d1/" + name + ".img", Discard: "off", Created: day, QoS: cluster.NoQoS(),
 	}
 }
 
@@ -201,6 +201,32 @@ func (f *fake) VolumeStats(context.Context) ([]cluster.VolumeStats, error) {
 		ReadBytes: 40960, WriteBytes: 163840, ReadLatency: time.Millisecond, WriteLatency: 4 * time.Millisecond, InFlight: 2,
 		Allocated: 5000,
 	}}, f.err
+}
+
+func policy(id int64) cluster.QoSPolicy {
+	return cluster.QoSPolicy{
+		ID: id, Name: "bronze", QoS: cluster.QoS{MinIOPS: 50, MaxIOPS: 15000, BurstIOPS: 15000, BurstTime: 60}, Volumes: []int64{7},
+	}
+}
+
+func (f *fake) CreateQoSPolicy(_ context.Context, name string, q cluster.QoSChange) (cluster.QoSPolicy, error) {
+	p := policy(2)
+	p.Volumes = nil
+	return p, f.note([]any{name, q})
+}
+
+func (f *fake) ModifyQoSPolicy(_ context.Context, id int64, name *string, q *cluster.QoSChange) (cluster.QoSPolicy, error) {
+	return policy(id), f.note([]any{id, name, q})
+}
+
+func (f *fake) DeleteQoSPolicy(_ context.Context, id int64) error { return f.note(id) }
+
+func (f *fake) QoSPolicy(_ context.Context, id int64) (cluster.QoSPolicy, error) {
+	return policy(id), f.err
+}
+
+func (f *fake) QoSPolicies(context.Context) ([]cluster.QoSPolicy, error) {
+	return []cluster.QoSPolicy{policy(2)}, f.err
 }
 
 func (f *fake) AddRecoveryKey(_ context.Context, id int64, pass []byte, kdf string) (int, error) {

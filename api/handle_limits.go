@@ -27,9 +27,10 @@ func (s *Server) getLimits(ctx context.Context, _ identity, _ *wire.Empty) (wire
 		VolumeCountMax:         noLimit, VolumesPerAccountCountMax: noLimit,
 		VolumeNameLengthMin: 1, VolumeNameLengthMax: maxVolumeName,
 		VolumeSizeMin: minVolumeSize, VolumeSizeMax: maxVolumeSize,
-		VolumeMinIOPSMin: leastIOPS, VolumeMinIOPSMax: leastIOPS,
-		VolumeMaxIOPSMin: widestIOPS, VolumeMaxIOPSMax: widestIOPS,
-		VolumeBurstIOPSMin: widestIOPS, VolumeBurstIOPSMax: widestIOPS,
+		QoSPolicyCountMax: cluster.MaxQoSPolicies,
+		VolumeMinIOPSMin:  cluster.LeastMinIOPS, VolumeMinIOPSMax: cluster.MostMinIOPS,
+		VolumeMaxIOPSMin: cluster.LeastIOPS, VolumeMaxIOPSMax: cluster.MostIOPS,
+		VolumeBurstIOPSMin: cluster.LeastIOPS, VolumeBurstIOPSMax: cluster.MostIOPS,
 	}, err
 }
 

@@ -11,19 +11,23 @@ import (
 // maxListed is Element's limit on the volumes of one answer.
 const maxListed = 10_000
 
-// createVolume makes a volume. qos and other members that have no meaning here
-// come back as unusedParameters.
+// createVolume makes a volume. Members that have no meaning here come back as
+// unusedParameters.
 func (s *Server) createVolume(ctx context.Context, _ identity, p *wire.CreateVolumeParams) (wire.CreateVolumeResult, error) {
 	err := firstError(checkAccess(p.Access), checkDiscard(p.Discard), checkKDF(p.RecoveryKDF), checkAttributes(p.Attributes))
 	if err != nil {
 		return wire.CreateVolumeResult{}, err
 	}
-	v, err := s.cluster.CreateVolume(ctx, cluster.CreateVolume{
-		Name: p.Name, AccountID: int64(p.AccountID), Size: int64(p.TotalSize), Emulate512: p.Enable512e == nil || *p.Enable512e,
+	c := cluster.CreateVolume{
+		Name: p.Name, AccountID: int64(p.AccountID), Size: int64(p.TotalSize), Emulate512: p.Enable512e,
 		Access: cluster.Access(p.Access), DriveID: int64(p.DriveID), Detached: p.DetachedHeader,
 		Discard: p.Discard, SectorSize: int(p.SectorSize), Attributes: p.Attributes,
-		Passphrase: p.RecoveryPassphrase, PassphraseKDF: p.RecoveryKDF,
-	})
+		Passphrase: p.RecoveryPassphrase, PassphraseKDF: p.RecoveryKDF, QoS: qosChange(p.QOS),
+	}
+	if id := wantedPolicy(p.AssociateWithQoSPolicy, p.QOSPolicyID); id != nil {
+		c.QoSPolicyID = *id
+	}
+	v, err := s.cluster.CreateVolume(ctx, c)
 	return wire.CreateVolumeResult{Volume: volumeShape(v), VolumeID: v.ID}, err
 }
 
@@ -41,6 +45,7 @@ func (s *Server) modifyVolume(ctx context.Context, _ identity, p *wire.ModifyVol
 	m := cluster.ModifyVolume{
 		Name: p.Name, Size: (*int64)(p.TotalSize), Access: (*cluster.Access)(p.Access),
 		Emulate512: p.Enable512e, AccountID: (*int64)(p.AccountID), Discard: p.Discard, Attributes: p.Attributes,
+		QoS: qosChange(p.QOS), QoSPolicyID: wantedPolicy(p.AssociateWithQoSPolicy, p.QOSPolicyID),
 	}
 	if err := checkModify(m); err != nil {
 		return wire.VolumeResult{}, err

@@ -12,9 +12,6 @@ import (
 const (
 	blockSize        = 4096
 	protectionScheme = "singleHelix" // one copy: the drive keeps others, if any
-	widestIOPS       = 200_000       // Element's upper bound; lockplate has none
-	leastIOPS        = 50
-	burstSeconds     = 60
 )
 
 // someTime is FormatTime for members that must not be "": some clients refuse
@@ -51,10 +48,7 @@ func volumeShape(v cluster.Volume) wire.Volume {
 		CurrentProtectionScheme: protectionScheme,
 		DeleteTime:              wire.FormatTime(v.Deleted), Enable512e: v.Emulate512,
 		Name: v.Name, PurgeTime: wire.FormatTime(v.Purge),
-		QOS: wire.QOS{
-			BurstIOPS: widestIOPS, BurstTime: burstSeconds,
-			MaxIOPS: widestIOPS, MinIOPS: leastIOPS,
-		},
+		QOS: qosShape(v.QoS), QOSPolicyID: policyID(v.QoSPolicyID),
 		SliceCount: 1, Status: volumeStatus(v), TotalSize: v.Size,
 		VolumeAccessGroups: []int64{}, VolumeConsistencyGroupUUID: v.UUID, // a group of its own
 		VolumeID: v.ID, VolumePairs: []any{}, VolumeUUID: v.UUID,
@@ -219,7 +213,7 @@ func statsShape(v cluster.Volume, s cluster.VolumeStats, now time.Time) wire.Vol
 	blocks := (s.Allocated + blockSize - 1) / blockSize
 	return wire.VolumeStats{
 		AccountID: v.AccountID, VolumeID: v.ID, VolumeSize: v.Size, Timestamp: wire.FormatTime(now),
-		VolumeAccessGroups: []int64{}, ClientQueueDepth: s.InFlight,
+		VolumeAccessGroups: []int64{}, ClientQueueDepth: s.InFlight, BurstIOPSCredit: s.BurstCredit,
 		NonZeroBlocks: blocks, ZeroBlocks: max(v.Size/blockSize-blocks, 0),
 		ReadOps: s.ReadOps, ReadBytes: s.ReadBytes, WriteOps: s.WriteOps, WriteBytes: s.WriteBytes,
 		ReadLatencyUSec:      mean(s.ReadLatency, s.ReadOps),

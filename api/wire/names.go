@@ -22,6 +22,7 @@ const (
 	ErrJSONParse           = "xJSONParseError"
 	ErrNoCluster           = "xClusterDoesNotExist"
 	ErrKeyslotNotFound     = "xKeyslotDoesNotExist"
+	ErrQoSPolicyNotFound   = "xQoSPolicyDoesNotExist"
 	ErrNotFound            = "xDoesNotExist" // any other thing
 	ErrInUse               = "xInUse"
 	ErrAlreadyExists       = "xAlreadyExists"
@@ -57,7 +58,7 @@ func ErrorNames() []string {
 		ErrUnrecognizedEnum, ErrExceededLimit, ErrPermissionDenied, ErrNotPermitted,
 		ErrRetry, ErrAsyncNotFound, ErrVolumeNotFound, ErrAccountNotFound, ErrUnknownAccount,
 		ErrDriveNotFound, ErrClusterExists, ErrClusterAdminGone, ErrJSONParse,
-		ErrNoCluster, ErrKeyslotNotFound, ErrNotFound, ErrInUse, ErrAlreadyExists,
+		ErrNoCluster, ErrKeyslotNotFound, ErrQoSPolicyNotFound, ErrNotFound, ErrInUse, ErrAlreadyExists,
 		ErrNoSpace, ErrReadOnly, ErrWrongPassphrase, ErrWrongKey, ErrKeyUnavailable,
 		ErrIntegrity, ErrUnsupportedFormat, ErrKeyServerNotFound, ErrKeyProviderNotFound,
 		ErrKeyPairNotFound, ErrMasterKeyNotFound, ErrKeyProviderActive, ErrKeyServerInUse,
@@ -106,6 +107,12 @@ const (
 	MethodGetVolumeStats       = "GetVolumeStats"
 	MethodGetVolumeCount       = "GetVolumeCount"
 	MethodListForAccount       = "ListVolumesForAccount"
+	MethodGetDefaultQoS        = "GetDefaultQoS"
+	MethodCreateQoSPolicy      = "CreateQoSPolicy"
+	MethodModifyQoSPolicy      = "ModifyQoSPolicy"
+	MethodDeleteQoSPolicy      = "DeleteQoSPolicy"
+	MethodGetQoSPolicy         = "GetQoSPolicy"
+	MethodListQoSPolicies      = "ListQoSPolicies"
 	MethodListQoSHistograms    = "ListVolumeQoSHistograms"
 	MethodListAccessGroups     = "ListVolumeAccessGroups"
 	MethodListInitiators       = "ListInitiators"

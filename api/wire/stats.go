@@ -110,8 +110,8 @@ type VolumeIDsParams struct {
 	VolumeIDs []Int `json:"volumeIDs,omitempty"`
 }
 
-// ListVolumeQoSHistogramsResult is always empty: lockplate sets no limits of
-// quality of service, so nothing is sampled against them. (A row would also
+// ListVolumeQoSHistogramsResult is always empty: how near volumes come to
+// their quality of service is in lockplate's metrics. (A row would also
 // stop the Python SDK, which declares its members as arrays.)
 type ListVolumeQoSHistogramsResult struct {
 	QoSHistograms []any `json:"qosHistograms"`

@@ -11,9 +11,13 @@ type CreateVolumeParams struct {
 	Name       string         `json:"name" param:"required"` // 1-64 characters
 	AccountID  Int            `json:"accountID,omitempty"`   // default 1
 	TotalSize  Int            `json:"totalSize" param:"required"`
-	Enable512e *bool          `json:"enable512e,omitempty"` // default true: any alignment; false: 4096-byte sectors
-	Access     string         `json:"access,omitempty"`     // readWrite (default), readOnly, locked
+	Enable512e bool           `json:"enable512e"`       // any alignment; false, the default: 4096-byte sectors
+	Access     string         `json:"access,omitempty"` // readWrite (default), readOnly, locked
 	Attributes map[string]any `json:"attributes,omitempty"`
+
+	QOS                    *QOSParams `json:"qos,omitempty"`                    // default: no limit
+	QOSPolicyID            *Int       `json:"qosPolicyID,omitempty"`            // not with qos
+	AssociateWithQoSPolicy *bool      `json:"associateWithQoSPolicy,omitempty"` // false: qosPolicyID has no effect
 
 	// Extensions.
 	DriveID            Int      `json:"driveID,omitempty"` // default: the drive with the most space
@@ -83,6 +87,10 @@ type ModifyVolumeParams struct {
 	Access     *string         `json:"access,omitempty"`
 	Attributes *map[string]any `json:"attributes,omitempty"`
 	Discard    *string         `json:"discard,omitempty"` // extension
+
+	QOS                    *QOSParams `json:"qos,omitempty"`                    // parts the volume from its policy
+	QOSPolicyID            *Int       `json:"qosPolicyID,omitempty"`            // not with qos
+	AssociateWithQoSPolicy *bool      `json:"associateWithQoSPolicy,omitempty"` // false: no policy; the values stay
 }
 
 // VolumeIDParams names one volume: DeleteVolume, RestoreDeletedVolume,
@@ -147,16 +155,6 @@ type VolumeDetail struct {
 	RecoveryKeys  int    `json:"recoveryKeys"`
 	Adopted       bool   `json:"adopted"`
 	Connections   int    `json:"connections"`
-}
-
-// QOS is Element's quality of service. lockplate sets no limit: the values
-// are Element's widest.
-type QOS struct {
-	BurstIOPS int            `json:"burstIOPS"`
-	BurstTime int            `json:"burstTime"`
-	Curve     map[string]int `json:"curve,omitempty"` // left out: SDKs disagree on its type
-	MaxIOPS   int            `json:"maxIOPS"`
-	MinIOPS   int            `json:"minIOPS"`
 }
 
 // ListVolumeStatsParams selects volumes; none means all that are active.

@@ -94,7 +94,7 @@ func (a *app) fillDemo(ctx context.Context, dir string, size int64) error {
 		return err
 	}
 	made, err := call[wire.CreateVolumeResult](ctx, a, wire.MethodCreateVolume,
-		wire.CreateVolumeParams{Name: demoVolume, TotalSize: wire.Int(size)})
+		wire.CreateVolumeParams{Name: demoVolume, TotalSize: wire.Int(size), Enable512e: true})
 	if err != nil {
 		return err
 	}

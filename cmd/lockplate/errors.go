@@ -29,7 +29,7 @@ func apiName(err error) string {
 func apiCode(name string) int {
 	switch name {
 	case wire.ErrVolumeNotFound, wire.ErrDriveNotFound, wire.ErrAccountNotFound, wire.ErrUnknownAccount, wire.ErrAsyncNotFound,
-		wire.ErrClusterAdminGone, wire.ErrKeyslotNotFound, wire.ErrNotFound, wire.ErrNoCluster,
+		wire.ErrClusterAdminGone, wire.ErrKeyslotNotFound, wire.ErrQoSPolicyNotFound, wire.ErrNotFound, wire.ErrNoCluster,
 		wire.ErrKeyServerNotFound, wire.ErrKeyProviderNotFound, wire.ErrKeyPairNotFound, wire.ErrMasterKeyNotFound:
 		return exitNotFound
 	case wire.ErrUnknownMethod, wire.ErrMissingParameter, wire.ErrInvalidParameter, wire.ErrParameterType,

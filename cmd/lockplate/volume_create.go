@@ -17,6 +17,7 @@ type createFlags struct {
 	sectorSize           int
 	emulate512, recovery bool
 	passphrase           secretFlags
+	qos                  qosFlags
 }
 
 // volumeCreateCommand is CreateVolume.
@@ -34,7 +35,7 @@ without lockplate.`,
 			if err != nil {
 				return err
 			}
-			p.Enable512e = given(c.Flags().Changed("512e"), &f.emulate512)
+			p.QOS, p.QOSPolicyID, p.AssociateWithQoSPolicy = f.qos.params(c)
 			defer p.RecoveryPassphrase.Wipe()
 			r, err := call[wire.CreateVolumeResult](c.Context(), a, wire.MethodCreateVolume, p)
 			if err != nil {
@@ -56,6 +57,7 @@ func (f *createFlags) register(a *app, c *cobra.Command) {
 	fs.StringVar(&f.access, "access", "", "readWrite (default), readOnly, locked")
 	fs.IntVar(&f.sectorSize, "sector-size", 0, "bytes in a sector of the cipher: 512, 4096 (default as the drive does best)")
 	fs.BoolVar(&f.emulate512, "512e", true, "take requests of any alignment; =false tells clients of 4096-byte sectors")
+	f.qos.register(fs)
 	fs.BoolVar(&f.recovery, "recovery", false, "add a recovery passphrase, asked for or from --passphrase-file")
 	fs.StringVar(&f.kdf, "kdf", "", "key derivation of the recovery passphrase: argon2id (default), pbkdf2")
 	f.passphrase.register(fs, "passphrase", "recovery passphrase")
@@ -74,7 +76,7 @@ func (f *createFlags) register(a *app, c *cobra.Command) {
 // createParams turns flags into parameters. The caller wipes the passphrase.
 func (a *app) createParams(ctx context.Context, name string, f *createFlags) (wire.CreateVolumeParams, error) {
 	p := wire.CreateVolumeParams{
-		Name: name, TotalSize: wire.Int(f.size), Enable512e: &f.emulate512, Access: f.access,
+		Name: name, TotalSize: wire.Int(f.size), Enable512e: f.emulate512, Access: f.access,
 		Discard: f.discard, SectorSize: wire.Int(f.sectorSize), RecoveryKDF: f.kdf,
 	}
 	switch f.header {

@@ -50,6 +50,7 @@ func (s shownVolume) text(w io.Writer) {
 		"header", l.HeaderPath,
 		"drive", id(l.DriveID),
 		"discard", l.Discard,
+		"qos", qosText(v),
 		"recovery keys", fmt.Sprint(l.RecoveryKeys),
 		"clients", fmt.Sprint(l.Connections),
 		"created", v.CreateTime,
