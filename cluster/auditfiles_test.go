@@ -185,9 +185,15 @@ func killing(d auditDisk, n int, torn bool) (auditDisk, *int) {
 		f, err := d.open(path)
 		return &killedFile{f, next, func() bool { return torn && ops == n && filepath.Base(path) == auditFileName }}, err
 	}
-	out.rename = func(from, to string) error { return errors.Join(next(), when(ops < n, func() error { return d.rename(from, to) })) }
-	out.remove = func(path string) error { return errors.Join(next(), when(ops < n, func() error { return d.remove(path) })) }
-	out.syncDir = func(dir string) error { return errors.Join(next(), when(ops < n, func() error { return d.syncDir(dir) })) }
+	out.rename = func(from, to string) error {
+		return errors.Join(next(), when(ops < n, func() error { return d.rename(from, to) }))
+	}
+	out.remove = func(path string) error {
+		return errors.Join(next(), when(ops < n, func() error { return d.remove(path) }))
+	}
+	out.syncDir = func(dir string) error {
+		return errors.Join(next(), when(ops < n, func() error { return d.syncDir(dir) }))
+	}
 	return out, &ops
 }
 

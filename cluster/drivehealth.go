@@ -50,6 +50,20 @@ func probe(ctx context.Context, be blockdev.Drive, images []string) error {
 	return fmt.Errorf("%s: %w", be.URI(), errMissingImages)
 }
 
+// probe asks the drive, which may hang, with a limit.
+func (d *liveDrive) probe(ctx context.Context, images []string) error {
+	d.mu.Lock()
+	be, err := d.be, d.err
+	d.mu.Unlock()
+	if be == nil || err != nil {
+		return err
+	}
+	_, err = look(ctx, &d.look, lookTime, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, probe(ctx, be, images)
+	})
+	return err
+}
+
 // headersOn lists the header images that should be on a drive.
 func (c *Cluster) headersOn(drive int64) []string {
 	var out []string
@@ -82,13 +96,7 @@ func (c *Cluster) checkDrives(ctx context.Context) bool {
 }
 
 func (c *Cluster) probeActive(ctx context.Context, d *liveDrive) error {
-	d.mu.Lock()
-	be, err := d.be, d.err
-	d.mu.Unlock()
-	if be == nil || err != nil {
-		return err
-	}
-	return probe(ctx, be, c.headersOn(d.record().ID))
+	return d.probe(ctx, c.headersOn(d.record().ID))
 }
 
 // loseDrive takes a metadata drive out of service, and the volumes that need
@@ -115,7 +123,11 @@ func (c *Cluster) loseDrive(ctx context.Context, d *liveDrive, cause error) bool
 		if vr.HeaderDriveID != r.ID {
 			continue
 		}
-		if err := v.deactivate(ctx); err != nil {
+		// Offline it is at once; to close its header may hang as the drive does.
+		_, err := look(ctx, &v.closing, lookTime, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, v.deactivate(context.WithoutCancel(ctx))
+		})
+		if err != nil {
 			c.log.Warn("close of a volume without its header failed", "volume", vr.Name, "err", err)
 		}
 		c.openVolume(ctx, v) // notes why it is offline
@@ -127,22 +139,23 @@ func (c *Cluster) loseDrive(ctx context.Context, d *liveDrive, cause error) bool
 // available. It reports whether that is news.
 func (c *Cluster) lookForLost(ctx context.Context, d *liveDrive) bool {
 	r := d.record()
-	be, err := blockdev.OpenDrive(ctx, r.URI, c.driveOptions(false))
-	if err == nil {
-		err = errors.Join(probe(ctx, be, c.headersOn(r.ID)), be.Close())
-	}
+	headers := c.headersOn(r.ID)
+	_, err := look(ctx, &d.look, lookTime, func(ctx context.Context) (struct{}, error) {
+		be, err := blockdev.OpenDrive(ctx, r.URI, c.driveOptions(false))
+		if err == nil {
+			err = errors.Join(probe(ctx, be, headers), be.Close())
+		}
+		return struct{}{}, err
+	})
 	return d.fail(err)
 }
 
 // fail notes why the drive cannot be used, nil for that it could be, closes it
 // and reports whether that is news.
 func (d *liveDrive) fail(err error) bool {
+	d.close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.be != nil {
-		d.be.Close()
-		d.be = nil
-	}
 	news := (err == nil) != (d.err == nil)
 	d.err = err
 	return news

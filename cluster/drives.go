@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"lockplate/blockdev"
 	"lockplate/store"
@@ -14,6 +16,8 @@ import (
 // liveDrive is a drive of this node: its record, and the opened back end while
 // it is active and healthy.
 type liveDrive struct {
+	look driveLook // for whatever asks the drive itself
+
 	mu  sync.Mutex
 	rec driveRecord
 	be  blockdev.Drive // nil unless open
@@ -34,26 +38,36 @@ func (d *liveDrive) backend() (blockdev.Drive, error) {
 }
 
 // open opens the back end if it is not open, and remembers why it could not.
-func (d *liveDrive) open(ctx context.Context, o blockdev.DriveOptions) error {
+// It is not called twice at once.
+func (d *liveDrive) open(ctx context.Context, most time.Duration, o blockdev.DriveOptions) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.be != nil {
+	is, uri := d.be, d.rec.URI
+	d.mu.Unlock()
+	if is != nil {
 		return nil
 	}
-	be, err := blockdev.OpenDrive(ctx, d.rec.URI, o)
+	be, err := look(ctx, &d.look, most, func(ctx context.Context) (blockdev.Drive, error) {
+		be, err := blockdev.OpenDrive(ctx, uri, o)
+		if err == nil && ctx.Err() != nil { // nobody waits for it any more
+			return nil, errors.Join(ctx.Err(), be.Close())
+		}
+		return be, err
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.be, d.err = be, err
 	return err
 }
 
 func (d *liveDrive) close() error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.be == nil {
-		return nil
-	}
 	be := d.be
 	d.be = nil
-	return be.Close()
+	d.mu.Unlock()
+	if be == nil {
+		return nil
+	}
+	return d.look.after(be.Close)
 }
 
 func (d *liveDrive) record() driveRecord {
@@ -79,7 +93,7 @@ func (d *liveDrive) status(ctx context.Context) Drive {
 	}
 	if err == nil && be != nil {
 		var i blockdev.DriveInfo
-		if i, err = be.Info(ctx); err == nil {
+		if i, err = look(ctx, &d.look, lookTime, be.Info); err == nil {
 			out.Status, out.Capacity, out.Free = DriveActive, i.Capacity, i.Free
 			out.Serial, out.Model = i.Serial, i.Model
 			return out
@@ -113,7 +127,7 @@ func (c *Cluster) loadDrives(ctx context.Context) error {
 			c.lookForLost(ctx, d)
 		}
 		if r.Active {
-			if err := d.open(ctx, c.driveOptions(false)); err != nil {
+			if err := d.open(ctx, openTime, c.driveOptions(false)); err != nil {
 				c.log.Error("drive cannot be opened", "drive", r.ID, "uri", r.URI, "err", err)
 			}
 		}
@@ -251,11 +265,11 @@ func (c *Cluster) openForAdd(ctx context.Context, add []AddDrive) (opened []*liv
 			return opened, err
 		}
 		headers := c.headersOn(d.rec.ID)
-		if err := d.open(ctx, c.driveOptions(a.URI != "" && len(headers) == 0)); err != nil {
+		if err := d.open(ctx, openTime, c.driveOptions(a.URI != "" && len(headers) == 0)); err != nil {
 			return opened, fmt.Errorf("add drive %s: %w", d.rec.URI, err)
 		}
 		opened = append(opened, d)
-		if err := probe(ctx, d.be, headers); err != nil {
+		if err := d.probe(ctx, headers); err != nil {
 			return opened, fmt.Errorf("add drive: %w", err)
 		}
 		d.rec.URI = d.be.URI()

@@ -46,6 +46,7 @@ type liveVolume struct {
 	handles  atomic.Int64
 	io       *volumeIO
 	limit    atomic.Pointer[limiter] // nil: no limit
+	closing  driveLook               // for a stack whose drive may hang
 }
 
 func (v *liveVolume) record() volumeRecord {

@@ -325,7 +325,7 @@ func (c *Cluster) heal(ctx context.Context) bool {
 	ok := true
 	for _, d := range c.liveDrives() {
 		if d.record().Active && !d.healthy() {
-			ok = d.open(ctx, c.driveOptions(false)) == nil && ok
+			ok = d.open(ctx, lookTime, c.driveOptions(false)) == nil && ok
 		}
 	}
 	c.settle(ctx)
