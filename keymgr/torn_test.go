@@ -47,7 +47,7 @@ func record(t *testing.T, st *store.Bolt) *[]diskWrite {
 	return writes
 }
 
-// TestTornRekeyIsOldOrNew rewraps the keys of 2,000 volumes and makes every
+// TestTornRekeyIsOldOrNew rewraps the keys of 10,000 volumes and makes every
 // state that a power cut within the transaction can leave: each prefix of its
 // writes, torn ones, and random choices of those that no sync had confirmed.
 // What opens is the old set or the new one, never a mixture.
@@ -67,7 +67,7 @@ func TestTornRekeyIsOldOrNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	fill(t, m, 2000)
+	fill(t, m, 10000)
 	m.worker.stop() // the steps are done here
 	j, r := plannedTo(t, m)
 	before := storetest.Dump(t, bolt)
