@@ -44,7 +44,7 @@ func (c *Client) WaitAsync(ctx context.Context, handle int64, progress func(wire
 func (c *Client) endAsync(ctx context.Context, handle int64, r wire.GetAsyncResultResult) error {
 	err := c.Call(ctx, wire.MethodGetAsyncResult, wire.GetAsyncResultParams{AsyncHandle: wire.Int(handle)}, nil)
 	if r.Error != nil {
-		return &Error{Code: wire.CodeError, Name: r.Error.Name, Message: r.Error.Message}
+		return fromAsync(r.Error)
 	}
 	if err != nil && !IsName(err, wire.ErrAsyncNotFound) { // somebody else read it: as good
 		return err

@@ -46,6 +46,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%s)", strings.TrimSpace(e.Message), e.Name)
 }
 
+// fromAsync is fromWire for long work, whose error has Element's members only: a
+// hint is known by how it begins. Text of key servers before it is quoted.
+func fromAsync(w *wire.AsyncError) *Error {
+	e := &Error{Code: wire.CodeError, Name: w.Name, Message: w.Message}
+	if i := strings.LastIndex(w.Message, wire.HintMark+`step "`); i >= 0 {
+		e.Message, e.Hint = w.Message[:i], w.Message[i+len(wire.HintMark):]
+	}
+	return e
+}
+
 // IsName says whether err is the gateway's error of that name.
 func IsName(err error, name string) bool {
 	e := (*Error)(nil)
