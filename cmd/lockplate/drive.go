@@ -15,7 +15,7 @@ import (
 func (a *app) driveCommand() *cobra.Command {
 	c := asGroup(&cobra.Command{Use: "drive", Short: "Places where volumes live"})
 	c.AddCommand(a.driveAddCommand(), a.driveListCommand(), a.driveShowCommand(),
-		a.driveRemoveCommand(), a.driveForgetCommand())
+		a.driveHardwareCommand(), a.driveRemoveCommand(), a.driveForgetCommand())
 	return c
 }
 

@@ -31,7 +31,7 @@ func TestTheTreeIsTheDesignedOne(t *testing.T) {
 	var got []string
 	walk(testTree(t), func(c *cobra.Command) { got = append(got, strings.TrimPrefix(c.CommandPath(), "lockplate ")) })
 	for _, want := range strings.Split(`serve,init,demo,status,key status,key history,store check,backup,restore,api,version,man,
-drive add,drive list,drive show,drive remove,drive forget,user add,user list,user passwd,user remove,
+drive add,drive list,drive show,drive hardware,drive remove,drive forget,user add,user list,user passwd,user remove,
 volume create,volume list,volume show,volume grow,volume set,volume delete,volume restore,volume purge,volume adopt,
 audit verify,audit show,audit export,fault list,fault clear,event list,job list,job show,job wait,
 key rekey,key destroy,key reseal,key shares create,key shares status,key shares verify,key shares remove,kmip setup,kmip keypair,kmip csr,kmip server create,kmip server list,kmip server show,
