@@ -79,6 +79,9 @@ func wireError(err error) *wire.Error {
 		if e.Kind == "async" { // this text is known from live clusters
 			return fail(wire.ErrAsyncNotFound, "Async handle %s does not exist.", e.ID)
 		}
+		if e.Kind == "account" { // one Go SDK looks for the other name in the text
+			return fail(wire.ErrAccountNotFound, "%s: %v", wire.ErrUnknownAccount, err)
+		}
 		return fail(notFoundName(e.Kind), "%v", err)
 	}
 	if e := (*cluster.InvalidError)(nil); errors.As(err, &e) {

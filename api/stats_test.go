@@ -78,7 +78,7 @@ func TestOneNodeOneAccount(t *testing.T) {
 	}
 	for _, c := range []struct{ method, params, name, message string }{
 		{"GetNodeStats", `{"nodeID":2}`, wire.ErrNotFound, "2"},
-		{"GetAccountByID", `{"accountID":2}`, wire.ErrAccountNotFound, "2"},
+		{"GetAccountByID", `{"accountID":2}`, wire.ErrAccountNotFound, "xUnknownAccount: account 2"},
 		{"ListVolumesForAccount", `{"accountID":2}`, wire.ErrAccountNotFound, "2"},
 		{"GetAccountByName", `{"username":"bob"}`, wire.ErrUnknownAccount, "xUnknownAccount: account bob"},
 		{"ListAccounts", `{"limit":-1}`, wire.ErrInvalidParameter, "limit"},

@@ -103,9 +103,17 @@ assert isinstance(done["result"], dict) and "error" not in done, done
 drive = result("ListDrives")["drives"][0]
 assert drive["status"] == "active" and drive["type"] == "block"
 uuid.UUID(drive["keyID"])
+hardware = result("ListDriveHardware", force=False)["nodes"][0]["result"]["driveHardware"][0]
+uuid.UUID(hardware["uuid"])
+assert hardware["driveEncryptionCapability"] == "none" and hardware["size"] > 0 and hardware["securityEnabled"] is False
+name, message = error("EnableEncryptionAtRest", keyProviderID=None)
+assert name == "xAPINotPermitted" and message.startswith("Encryption is not supported"), message
+assert error("EnableEncryptionAtRest", keyProviderID=5)[0] == "xKeyProviderDoesNotExist"
+assert result("GetEncryptionAtRestInfo")["encryptionAtRestInfo"] == {"state": "disabled"}
 made = result("CreateVolume", name="v1", accountID=1, totalSize=1000000000, enable512e=True, attributes={"a": 1})
 volume = made["volume"]
 assert volume["totalSize"] == 1000341504 and made["volumeID"] == volume["volumeID"]
+assert "curve" not in made and "curve" not in volume["qos"]
 assert volume["access"] == "readWrite" and volume["status"] == "active" and volume["attributes"] == {"a": 1}
 uuid.UUID(volume["volumeUUID"])
 uuid.UUID(volume["volumeConsistencyGroupUUID"])
