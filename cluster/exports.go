@@ -103,7 +103,7 @@ func (h *handle) WriteAt(ctx context.Context, p []byte, off int64, f blockdev.Fl
 		return err
 	}
 	t := h.io.start()
-	err := h.admit(ctx, int64(len(p)))
+	err := h.admitWrite(ctx, int64(len(p)))
 	if err == nil {
 		err = h.Device.WriteAt(ctx, p, off, f)
 	}

@@ -51,6 +51,9 @@ func requestCost(n int64) int64 {
 // maxIOPS and holds the credit that is left unused; the peak one keeps who
 // spends credit to burstIOPS. A limiter begins without credit and never
 // changes: a volume whose QoS changes gets another one.
+//
+// A request waits with its buffer. Front ends bound those, nbd by connection
+// and in all, so that what waits for one volume leaves room for the others.
 type limiter struct {
 	qos       QoS
 	sustained *rate.Limiter
@@ -149,6 +152,19 @@ func (h *handle) admit(ctx context.Context, n int64) error {
 	return h.wait(ctx, requestCost(n))
 }
 
+// admitWrite is admit for a request that changes data: the volume may have been
+// made read-only while it waited.
+func (h *handle) admitWrite(ctx context.Context, n int64) error {
+	if h.v.limit.Load() == nil {
+		return nil
+	}
+	err := h.wait(ctx, requestCost(n))
+	if err == nil && h.v.readOnly.Load() {
+		return blockdev.ErrReadOnly
+	}
+	return err
+}
+
 // wait pays what a request costs. It ends early, leaving the word to the
 // device, when the volume is taken out of service or its limit is lifted.
 func (h *handle) wait(ctx context.Context, cost int64) (err error) {
@@ -183,7 +199,7 @@ func (h *handle) inSteps(ctx context.Context, do rangeOp, off, n int64, f blockd
 		return do(ctx, off, n, f)
 	}
 	if cheap {
-		if err := h.admit(ctx, 0); err != nil {
+		if err := h.admitWrite(ctx, 0); err != nil {
 			return err
 		}
 		return do(ctx, off, n, f)
@@ -193,7 +209,7 @@ func (h *handle) inSteps(ctx context.Context, do rangeOp, off, n int64, f blockd
 	}
 	for n > 0 {
 		step := min(n, costStep-off%costStep)
-		if err := h.admit(ctx, step); err != nil {
+		if err := h.admitWrite(ctx, step); err != nil {
 			return err
 		}
 		if err := do(ctx, off, step, f); err != nil {

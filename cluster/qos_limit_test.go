@@ -185,6 +185,10 @@ func TestWaitingEnds(t *testing.T) {
 		{"disconnect", func(_ *Cluster, _ *liveVolume, leave context.CancelFunc) { leave() }, context.Canceled},
 		{"lock", func(_ *Cluster, v *liveVolume, _ context.CancelFunc) { v.deactivate(context.Background()) }, blockdev.ErrClosed},
 		{"shutdown", func(c *Cluster, _ *liveVolume, _ context.CancelFunc) { c.LiftLimits() }, nil},
+		{"read-only", func(c *Cluster, v *liveVolume, _ context.CancelFunc) {
+			v.setRecord(volumeRecord{ID: 1, Name: "v", Access: AccessReadOnly})
+			c.holdTo(v)
+		}, blockdev.ErrReadOnly},
 		{"limit gone", func(c *Cluster, v *liveVolume, _ context.CancelFunc) {
 			v.setRecord(volumeRecord{ID: 1, Name: "v", Access: AccessReadWrite})
 			c.holdTo(v)
@@ -257,4 +261,28 @@ func TestNoLimitCostsNoAllocation(t *testing.T) {
 			t.Errorf("%s: %g allocations, %v", name, n, err)
 		}
 	}
+}
+
+// A write that waits while its volume is made read-only is refused in the end,
+// though nobody takes the limit away.
+func TestNoWriteAfterWaitingOnAVolumeMadeReadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &QoS{MinIOPS: 50, MaxIOPS: 100, BurstIOPS: 100, BurstTime: 60}
+		for name, do := range map[string]func(d blockdev.Device) error{
+			"write": func(d blockdev.Device) error { return d.WriteAt(t.Context(), make([]byte, 4*mib), 0, 0) },
+			"zero":  func(d blockdev.Device) error { return d.Zero(t.Context(), 0, 4*mib, 0) },
+		} {
+			c, v := exported(t, q)
+			d := open(t, c)
+			d.(*handle).info.CanZero = false
+			result := make(chan error, 1)
+			go func() { result <- do(d) }()
+			synctest.Wait()
+			v.setRecord(volumeRecord{ID: 1, Name: "v", Access: AccessReadOnly, QoS: q})
+			c.holdTo(v)
+			if err := <-result; !errors.Is(err, blockdev.ErrReadOnly) {
+				t.Errorf("%s: %v, want ErrReadOnly", name, err)
+			}
+		}
+	})
 }
