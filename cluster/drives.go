@@ -242,7 +242,7 @@ func (c *Cluster) putDrive(tx store.Tx, r driveRecord, what string) error {
 	if err := putRecord(tx, recordKey(prefixDrive, r.ID), r); err != nil {
 		return err
 	}
-	return putEvent(tx, Event{Type: EventDrive, Message: what, DriveID: r.ID, Details: map[string]any{"uri": r.URI}}, c.now())
+	return putEvent(tx, Event{Type: EventDrive, Message: what, DriveID: r.ID, Details: map[string]any{"driveID": r.ID, "uri": r.URI, "role": r.Role}}, c.now())
 }
 
 // openForAdd opens every drive of the list; none if one fails. The drives are

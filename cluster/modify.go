@@ -41,7 +41,7 @@ func (c *Cluster) ModifyVolume(ctx context.Context, id int64, m ModifyVolume) (V
 			return Volume{}, fmt.Errorf("grow volume %s: %w", r.Name, err)
 		}
 	}
-	if err := c.saveVolume(ctx, v, r); err != nil {
+	if err := c.saveVolume(ctx, v, r, changeEvents(ctx, &old, &r)...); err != nil {
 		return Volume{}, err
 	}
 	if r.Discard != old.Discard || r.Access == AccessLocked {
@@ -175,7 +175,7 @@ func (c *Cluster) DeleteVolume(ctx context.Context, id int64) (Volume, error) {
 	}
 	r.Deleted = c.now()
 	r.Purge = r.Deleted.Add(purgeAfter)
-	if err := c.saveVolume(ctx, v, r); err != nil {
+	if err := c.saveVolume(ctx, v, r, volumeEvent(ctx, &r, "Volume deleted")); err != nil {
 		return Volume{}, err
 	}
 	if err := v.deactivate(ctx); err != nil {
@@ -200,7 +200,7 @@ func (c *Cluster) RestoreVolume(ctx context.Context, id int64) (Volume, error) {
 		return Volume{}, err
 	}
 	r.Deleted, r.Purge = time.Time{}, time.Time{}
-	if err := c.saveVolume(ctx, v, r); err != nil {
+	if err := c.saveVolume(ctx, v, r, volumeEvent(ctx, &r, "Volume restored")); err != nil {
 		return Volume{}, err
 	}
 	c.openVolume(ctx, v)
@@ -242,7 +242,7 @@ func (c *Cluster) purge(ctx context.Context, v *liveVolume) error {
 				return err
 			}
 		}
-		return putRecord(tx, recordKey(prefixVol, r.ID), r)
+		return c.putVolumeAnd(tx, r, nil, volumeEvent(ctx, &r, "Volume purged"))
 	})
 	if r.Encrypted {
 		c.auditKey(ctx, "destroy data key", r.Name, err)
@@ -290,7 +290,7 @@ func (c *Cluster) AdoptVolume(ctx context.Context, p AdoptVolume) (Volume, error
 		if r.ID, err = nextID(tx, "volume"); err != nil {
 			return err
 		}
-		return c.putVolume(tx, *r, key)
+		return c.putVolumeAnd(tx, *r, key, volumeEvent(ctx, r, "Volume adopted"))
 	})
 	c.auditKey(ctx, "take over data key", r.Name, err)
 	if err != nil {

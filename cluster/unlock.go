@@ -26,6 +26,7 @@ const (
 // what was locked, until ctx ends. It is apart from the other background work,
 // which must not wait for key servers.
 func (c *Cluster) unlocking(ctx context.Context) {
+	c.lockedEvent(ctx)
 	wait := unlockFirst
 	t := time.NewTimer(wait)
 	defer t.Stop()

@@ -243,6 +243,7 @@ func TestKeyServerOutageLocksAndHeals(t *testing.T) {
 	r.eventually(func() bool { return r.volume(v.ID).State == VolumeOnline })
 	r.eventually(func() bool { return len(r.current()) == 0 })
 	r.expect(r.attach("v"), 0, data)
+	r.wantEvents("Master key is not at hand, volumes are locked", "Master key fetched, volumes are unlocked")
 }
 
 // A running cluster hears of an outage too, and its volumes do not.

@@ -341,9 +341,19 @@ func (c *Cluster) putVolume(tx store.Tx, r volumeRecord, key *keymgr.Secret) err
 	return putRecord(tx, recordKey(prefixVol, r.ID), r)
 }
 
-// saveVolume writes a changed record and, once durable, shows it.
-func (c *Cluster) saveVolume(ctx context.Context, v *liveVolume, r volumeRecord) error {
-	err := c.store.Update(ctx, func(tx store.Tx) error { return c.putVolume(tx, r, nil) })
+// putVolumeAnd is putVolume with the events that tell of it.
+func (c *Cluster) putVolumeAnd(tx store.Tx, r volumeRecord, key *keymgr.Secret, tell ...Event) error {
+	for _, e := range tell {
+		if err := putEvent(tx, e, c.now()); err != nil {
+			return err
+		}
+	}
+	return c.putVolume(tx, r, key)
+}
+
+// saveVolume writes a changed record with its events and, once durable, shows it.
+func (c *Cluster) saveVolume(ctx context.Context, v *liveVolume, r volumeRecord, tell ...Event) error {
+	err := c.store.Update(ctx, func(tx store.Tx) error { return c.putVolumeAnd(tx, r, nil, tell...) })
 	if err != nil {
 		return fmt.Errorf("record volume %s: %w", r.Name, err)
 	}
@@ -372,7 +382,8 @@ func (c *Cluster) finishCreate(ctx context.Context, plan *volumePlan, key *keymg
 		}
 	}
 	plan.rec.Phase = phaseLive
-	return c.store.Update(ctx, func(tx store.Tx) error { return c.putVolume(tx, plan.rec, nil) })
+	made := volumeEvent(ctx, &plan.rec, "Volume created")
+	return c.store.Update(ctx, func(tx store.Tx) error { return c.putVolumeAnd(tx, plan.rec, nil, made) })
 }
 
 func (c *Cluster) format(ctx context.Context, hdr blockdev.Device, plan *volumePlan, key *keymgr.Secret, p CreateVolume) error {
