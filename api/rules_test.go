@@ -250,10 +250,16 @@ func TestElementRules(t *testing.T) {
 		{"hardware: no drive can", "DisableEncryptionAtRest", "", wire.ErrNotPermitted, "Encryption is not supported"},
 		{"hardware: unknown drive", "SecureEraseDrives", `{"drives":[9]}`, wire.ErrDriveNotFound, "9"},
 	})
+	r.leaveProvider()
+}
 
-	// Back to internal: the provider is active until its keys are destroyed.
-	if done = r.job(wire.MethodRekey, `{"keyManagementType":"internal"}`); done.Result["state"] != "Ready" {
-		t.Errorf("rekey: %+v", done)
+// leaveProvider moves back to an internal key: the provider is active until
+// its keys are destroyed, and goes then.
+func (r *elementRig) leaveProvider() {
+	const provider1, key1 = `{"keyProviderID":1}`, `{"keyServerID":1}`
+	done := r.job(wire.MethodRekey, `{"keyManagementType":"internal"}`)
+	if done.Result["state"] != "Ready" {
+		r.t.Errorf("rekey: %+v", done)
 	}
 	r.hold([]rule{
 		{"keys exist there still", "GetKeyProviderKmip", provider1, "", `"keyProviderIsActive":true`},
