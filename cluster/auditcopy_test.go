@@ -3,10 +3,13 @@ package cluster
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -305,11 +308,14 @@ type syslogServer struct {
 	conn []net.Conn
 }
 
-func newSyslogServer(t *testing.T, at string) *syslogServer {
+func newSyslogServer(t *testing.T, at string, secure ...*tls.Config) *syslogServer {
 	t.Helper()
 	l, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range secure {
+		l = tls.NewListener(l, c)
 	}
 	s := &syslogServer{Listener: l}
 	t.Cleanup(s.stop)
@@ -393,6 +399,34 @@ func TestAuditRecordsReachSyslogAcrossAnOutage(t *testing.T) {
 		return slices.Equal(slices.Compact(got), []int64{1, 2, 3, 4, 5, 6, 7})
 	})
 	rig.eventually(func() bool { list, _ := a.down(); return len(list) == 0 })
+}
+
+// The server is checked: one that another CA signed gets nothing.
+func TestAuditRecordsReachSyslogOverTLS(t *testing.T) {
+	t.Parallel()
+	pki := httptest.NewTLSServer(nil)
+	defer pki.Close()
+	s := newSyslogServer(t, "127.0.0.1:0", &tls.Config{Certificates: pki.TLS.Certificates})
+	roots := x509.NewCertPool()
+	roots.AddCert(pki.Certificate())
+	a := newAuditRig(t)
+	a.o.Syslog = SyslogOptions{Address: "tls:" + s.Addr().String(), TLS: &tls.Config{RootCAs: roots}}
+	a.restart()
+	a.run()
+	a.fill(2)
+	rig := &rig{t: t}
+	rig.eventually(func() bool { return len(s.seqs(t)) == 2 })
+	a.o.Syslog.TLS = nil
+	a.restart()
+	a.run()
+	a.fill(1)
+	rig.eventually(func() bool {
+		list, _ := a.down()
+		return len(list) == 1 && strings.Contains(list[0].err.Error(), "certificate")
+	})
+	if got := s.seqs(t); len(got) != 2 {
+		t.Errorf("records %v reached it", got)
+	}
 }
 
 func TestAuditRecordsReachALocalSyslog(t *testing.T) {

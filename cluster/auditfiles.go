@@ -314,8 +314,11 @@ func (a *auditFiles) putHead(l auditLink) error {
 // excess lists the old files beyond the newest keep, oldest first, and the
 // last record of the newest of them.
 func (a *auditFiles) excess(keep int) (names []string, through auditLink, err error) {
+	if keep <= 0 {
+		return nil, through, nil
+	}
 	old, err := auditOldFiles(a.dir)
-	if err != nil || keep <= 0 || len(old) <= keep {
+	if err != nil || len(old) <= keep {
 		return nil, through, err
 	}
 	names = old[:len(old)-keep]
