@@ -63,6 +63,8 @@ func must(s *Secret, err error) *Secret {
 // before anything is spent on them.
 func FuzzSealed(f *testing.F) {
 	seed(f, "sealed/")
+	object := &header{magic: magicSealed, kind: kindTPM2, object: []byte("object"), length: 20}
+	f.Add(append(object.marshal(make([]byte, 20)), make([]byte, 20)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= headerBytes { // let the fuzzer past the checksum
 			copy(b[headerAAD:], checksum(b[:headerAAD], b[headerBytes:]))
@@ -70,6 +72,9 @@ func FuzzSealed(f *testing.F) {
 		h, ct, err := parseBlob(b)
 		if err != nil {
 			return
+		}
+		if (h.object != nil) != (h.kind == kindTPM2) {
+			t.Fatalf("kind %v with an object of %d bytes", h.kind, len(h.object))
 		}
 		if h.kind == kindPassphrase && h.argon2.check() != nil {
 			t.Fatalf("costs %+v", h.argon2)
@@ -149,6 +154,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte(`{"version":1,"id":1,"name":"n","hostnames":["h"],"port":5696,"caCertificate":"c","clientCertificate":"c"}`))
 	f.Add([]byte(`{"version":1,"id":1,"name":"n","created":"2026-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{"version":1,"created":"2026-01-02T03:04:05Z","request":"-----BEGIN","sealed":"TFBTQg=="}`))
+	f.Add([]byte(`{"version":1,"set":"00112233","threshold":2,"shares":3,"created":"2026-01-02T03:04:05Z","kcv":"0","sealed":"TFBTQg=="}`))
 	f.Add([]byte(`{"version":1,"handle":1,"old":"o","new":"n","started":"2026-01-02T03:04:05Z","halted":"why"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tx := oneValue(b)
@@ -156,6 +162,10 @@ func FuzzRecords(f *testing.F) {
 		c.checkTrust(tx)
 		c.checkServers(tx)
 		c.checkJob(tx)
+		c.checkRecovery(tx)
+		if r, err := getRecovery(tx); err == nil && (r.Threshold < 2 || r.Shares < r.Threshold) {
+			t.Fatalf("recovery record %+v", r)
+		}
 		if r, err := getServer(tx, 1); err == nil {
 			if again, err := json.Marshal(r); err != nil || r.ID != 1 || r.describe(nil).ID != 1 {
 				t.Fatalf("key server %s: %v", again, err)

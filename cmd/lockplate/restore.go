@@ -19,8 +19,8 @@ func (a *app) restoreCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "restore FILE", Short: "Bring a backup of the store into an empty state directory",
 		Long: `Bring a backup into an empty state directory; the daemon must not run. Then
-start 'lockplate serve' with the sealer that the master key had. "-" is
-standard input.`,
+start 'lockplate serve' with the sealer that the master key had, or with
+--seal shares if that is lost. "-" is standard input.`,
 		Example: "  lockplate restore --state /var/lib/lockplate /media/usb/lockplate-2030-01-01.backup",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
