@@ -169,6 +169,11 @@ func TestOneSinkDownIsMadeUpForLater(t *testing.T) {
 				list, all := r.down()
 				return len(list) == 1 && strings.HasPrefix(list[0].name, name) && !all
 			})
+			c := &Cluster{audit: r.auditLog}
+			if bad := c.auditConditions(); len(bad) != 1 || bad[0].code != faultAuditDown || bad[0].severity != sevWarning ||
+				!strings.HasPrefix(bad[0].key, name) {
+				t.Errorf("conditions %+v", bad)
+			}
 			if err := r.flush(); err != nil {
 				t.Errorf("changes are refused while a sink works: %v", err)
 			}

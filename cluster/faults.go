@@ -165,15 +165,15 @@ func (c *Cluster) conditions(ctx context.Context) []condition {
 	return append(out, c.auditConditions()...)
 }
 
-// auditConditions tell of sinks of the audit log that do not work: an error
-// while another one does.
+// auditConditions tell of sinks of the audit log that do not work: a warning
+// while another one does, since nothing is refused then.
 func (c *Cluster) auditConditions() []condition {
 	var out []condition
 	down, all := c.audit.down()
 	for _, s := range down {
 		bad := condition{code: faultAuditDown, key: s.name, args: []any{s.name, s.err}}
 		if !all {
-			bad.severity = sevError
+			bad.severity = sevWarning
 		}
 		out = append(out, bad)
 	}

@@ -62,6 +62,10 @@ func TestConfigErrorsNameTheLine(t *testing.T) {
 		"nbd_cert = \"/c\"\n":                     "must be given together",
 		"api_key = \"/c\"\n":                      "must be given together",
 		"nbd_client_ca = \"/c\"\n":                "needs nbd_cert",
+		"audit_max_size = \"64\"\n":               "audit_max_size: ",
+		"audit_keep = \"-1\"\n":                   "audit_keep \"-1\" is no number",
+		"audit_syslog = \"udp:x:1\"\n":            "audit_syslog: ",
+		"audit_syslog_ca = \"/nowhere\"\n":        "audit_syslog_ca: ",
 		"\"log level\" = \"x\"\nstate = \"/x\"\n": ":1: unknown key",
 	} {
 		_, err := loadConfig(writeConfig(t, text), &config{}, noFlags, noEnv)
@@ -112,7 +116,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 			t.Errorf("%s: not copied", s.key)
 		}
 	}
-	if d := cmp.Diff(13, len(seen)); d != "" {
+	if d := cmp.Diff(18, len(seen)); d != "" {
 		t.Error("a field of config has no setting, or a setting was added without its test:", d)
 	}
 }
