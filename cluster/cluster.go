@@ -40,6 +40,8 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: none
 	Now        func() time.Time      // nil: time.Now
 	Rand       io.Reader             // nil: crypto/rand
+
+	hangTime time.Duration // 0: the constant of this name
 }
 
 // Cluster is one running gateway. All methods may be called concurrently.
@@ -117,6 +119,9 @@ func newCluster(cfg Config) *Cluster {
 	}
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
+	}
+	if cfg.hangTime == 0 {
+		cfg.hangTime = hangTime
 	}
 	cfg.Sealer.StateDir = cfg.State
 	c := &Cluster{

@@ -73,7 +73,7 @@ func (r *rig) params() CreateParams {
 }
 
 func (r *rig) config() Config {
-	return Config{State: filepath.Join(r.dir, "state"), Now: r.clock.now, Registerer: r.reg}
+	return Config{State: filepath.Join(r.dir, "state"), Now: r.clock.now, Registerer: r.reg, hangTime: 5 * time.Second}
 }
 
 func (r *rig) start() {

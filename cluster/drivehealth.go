@@ -95,8 +95,14 @@ func (c *Cluster) checkDrives(ctx context.Context) bool {
 	return changed
 }
 
+// probeActive is nil also for a drive that hangs and may yet answer; its state
+// tells that it does.
 func (c *Cluster) probeActive(ctx context.Context, d *liveDrive) error {
-	return d.probe(ctx, c.headersOn(d.record().ID))
+	err := d.probe(ctx, c.headersOn(d.record().ID))
+	if errors.Is(err, errStalled) && d.look.silence() < c.cfg.hangTime {
+		return nil
+	}
+	return err
 }
 
 // loseDrive takes a metadata drive out of service, and the volumes that need

@@ -8,10 +8,13 @@ import (
 )
 
 // How long a drive may take to answer: a look at it, and to be opened where an
-// administrator or the start waits for it (a disk may have to spin up).
+// administrator or the start waits for it (a disk may have to spin up). One
+// that is silent for hangTime is taken for lost, and not before: a disk that
+// tries a bad sector again or a busy share is often slow, and comes back.
 const (
 	lookTime = 2 * time.Second
 	openTime = 20 * time.Second
+	hangTime = 60 * time.Second
 )
 
 // errStalled is what a drive is asked that hangs.
@@ -22,9 +25,10 @@ var errStalled = errors.New("it does not answer; a disk or network share hangs")
 // up one goroutine and nobody else. Once a question is late everybody is told
 // so at once until it is answered. The zero value is ready.
 type driveLook struct {
-	mu   sync.Mutex
-	busy chan struct{} // closed when the question is answered; nil: none is asked
-	late bool          // and its time is over
+	mu    sync.Mutex
+	busy  chan struct{} // closed when the question is answered; nil: none is asked
+	since time.Time     // when it was asked
+	late  bool          // and its time is over
 }
 
 // enter waits until it may ask.
@@ -35,7 +39,7 @@ func (l *driveLook) enter(most time.Duration) error {
 		l.mu.Lock()
 		busy, late := l.busy, l.late
 		if busy == nil {
-			l.busy = make(chan struct{})
+			l.busy, l.since = make(chan struct{}), time.Now()
 			l.mu.Unlock()
 			return nil
 		}
@@ -63,6 +67,16 @@ func (l *driveLook) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.late = l.busy != nil
+}
+
+// silence is for how long a late question has waited for its answer.
+func (l *driveLook) silence() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.late {
+		return 0
+	}
+	return time.Since(l.since)
 }
 
 // look asks for at most so long, else it is errStalled. An answer that comes

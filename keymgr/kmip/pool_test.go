@@ -71,7 +71,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if n := r.server.Accepted() - before; n > 40 || n < most-2 {
 		t.Errorf("%d connections for 40 requests", n)
 	}
-	if n := r.server.MostOpen(); n > most+2 {
+	// The server counts one that was closed until it has noticed.
+	if n := r.server.MostOpen(); n > 2*most {
 		t.Errorf("%d connections at once, limit %d", n, most)
 	}
 }
