@@ -13,7 +13,7 @@ TOOL     := go tool -modfile=tools.mod
 SCRIPTS  := .ci/run $(wildcard e2e/*.sh e2e/testdata/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps demo test race fuzz lint bench e2e check man clean
+.PHONY: help build deps demo generate test arm64 race fuzz lint bench e2e check man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,17 +29,29 @@ demo: ## the main job, step by step with proofs, in about a minute
 	@$(MAKE) --no-print-directory build
 	@e2e/demo.sh bin/lockplate
 
+generate: ## the amd64 kernels of the cipher from their generator
+	cd cipher/asm && go generate .
+
 lint: ## gofmt, gofumpt, vet, staticcheck, shellcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
 	go vet ./...
 	$(TOOL) staticcheck ./...
+	@cd cipher/asm && go vet . && out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && go run . -out "$$out" && \
+	  tail -n +2 "$$out" | cmp - <(tail -n +2 ../xts_amd64.s) || { echo "lint: cipher/xts_amd64.s is not what cipher/asm writes: make generate" >&2; exit 1; }
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: no shellcheck: scripts not checked"; fi
 
 test: ## lint and every test, end to end ones too; counts the skips
 	@e2e/deps.sh test
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory arm64
 	LOCKPLATE_MODEL_OPS=1000000 go test -json -timeout $(TIMEOUT) ./... | go run ./e2e/tally
+
+arm64: ## the cipher's arm64 kernels, emulated where this is no arm64
+	@if command -v qemu-aarch64-static >/dev/null; then \
+	  GOARCH=arm64 go vet ./cipher && GOARCH=arm64 go test -short -exec qemu-aarch64-static ./cipher; \
+	elif [[ -n "$${LOCKPLATE_REQUIRE_ALL:-}" ]]; then echo "arm64: needs qemu-aarch64-static" >&2; exit 1; \
+	else echo "arm64: no qemu-aarch64-static: not tested"; fi
 
 race: ## every test, short, under the race detector
 	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) ./...

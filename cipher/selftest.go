@@ -36,7 +36,7 @@ func knownAnswers() []knownAnswer {
 }
 
 // SelfTest encrypts and decrypts known answers with the engine in use, in
-// place and between two buffers. Whoever is about to use the cipher for data
+// place and between two buffers; so it covers every kernel of that engine. Whoever is about to use the cipher for data
 // calls it once at start, and stops on an error (FIPS 140-3 calls this a
 // pre-operational test). It takes under 10 ms.
 func SelfTest() error {

@@ -198,10 +198,13 @@ func (v vector) run(t *testing.T) outcome {
 		case n == 0:
 			return noPrefix
 		}
-		// Sector 0 with this tweak offset is the data unit, in any sector size.
-		v.check(t, x.WithTweakOffset(binary.LittleEndian.Uint64(iv)), n, 0)
-		if size == TweakUnit {
-			v.check(t, x, n, binary.LittleEndian.Uint64(iv))
+		for _, e := range Engines() {
+			x = mustXTSWith(t, e, v.key, size)
+			// Sector 0 with this tweak offset is the data unit, in any sector size.
+			v.check(t, x.WithTweakOffset(binary.LittleEndian.Uint64(iv)), n, 0)
+			if size == TweakUnit {
+				v.check(t, x, n, binary.LittleEndian.Uint64(iv))
+			}
 		}
 	}
 	return o

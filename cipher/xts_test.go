@@ -20,7 +20,12 @@ func randomBytes(r *rand.Rand, n int) []byte {
 
 func mustXTS(tb testing.TB, key []byte, size int) *XTS {
 	tb.Helper()
-	x, err := NewXTS(key, size)
+	return mustXTSWith(tb, Engine(), key, size)
+}
+
+func mustXTSWith(tb testing.TB, engine string, key []byte, size int) *XTS {
+	tb.Helper()
+	x, err := NewXTSWith(engine, key, size)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -35,8 +40,11 @@ func TestSelfTestAnswers(t *testing.T) {
 			t.Errorf("answer %d: the reference says %x", i, sum)
 		}
 	}
-	if err := SelfTest(); err != nil {
-		t.Error(err)
+	for _, e := range Engines() {
+		t.Setenv(EngineVariable, e)
+		if err := SelfTest(); err != nil {
+			t.Errorf("%s: %v", e, err)
+		}
 	}
 }
 
@@ -108,11 +116,20 @@ func TestXTSEqualsReference(t *testing.T) {
 // begin skew bytes off their allocation.
 func compare(t *testing.T, key []byte, size int, plain []byte, first, offset uint64, skew int) {
 	t.Helper()
-	x, ref := mustXTS(t, key, size).WithTweakOffset(offset), newReference(key)
+	ref := newReference(key)
 	cipherText := ref.encrypt(plain, size, first, offset)
 	if !bytes.Equal(ref.decrypt(cipherText, size, first, offset), plain) {
 		t.Fatal("the reference does not decrypt what it encrypted")
 	}
+	for _, e := range Engines() {
+		x := mustXTSWith(t, e, key, size).WithTweakOffset(offset)
+		same(t, e, x, plain, cipherText, first, skew)
+	}
+}
+
+// same checks that x turns plain into cipherText and back, apart and in place.
+func same(t *testing.T, engine string, x *XTS, plain, cipherText []byte, first uint64, skew int) {
+	t.Helper()
 	for _, step := range []struct {
 		name      string
 		call      func(dst, src []byte, first uint64)
@@ -129,8 +146,8 @@ func compare(t *testing.T, key []byte, size int, plain []byte, first, offset uin
 		}
 		step.call(src, src, first)
 		if !bytes.Equal(dst, step.want) || !bytes.Equal(src, step.want) {
-			t.Fatalf("%s: key of %d, %d sectors of %d from %#x + %#x: differs from the reference",
-				step.name, len(key), len(plain)/size, size, first, offset)
+			t.Fatalf("%s %s: %d sectors of %d from %#x + %#x: differs from the reference",
+				engine, step.name, len(plain)/x.sectorSize, x.sectorSize, first, x.offset)
 		}
 	}
 }
@@ -251,8 +268,8 @@ func TestContractBreachesPanic(t *testing.T) {
 	x.Encrypt(b[512:1024], b[:512], 0) // neighbours are apart
 }
 
-func TestWipeClearsSchedules(t *testing.T) {
-	x := mustXTS(t, pattern(64, 1), 512)
+func TestWipeClearsGenericSchedules(t *testing.T) {
+	x := mustXTSWith(t, generic, pattern(64, 1), 512)
 	blocks := x.keys.blocks
 	if len(blocks) != 2 {
 		t.Fatalf("%d schedules, want 2", len(blocks))
@@ -268,6 +285,24 @@ func TestWipeClearsSchedules(t *testing.T) {
 	for i, b := range blocks {
 		if !reflect.ValueOf(b).Elem().IsZero() {
 			t.Errorf("schedule %d is still there", i)
+		}
+	}
+}
+
+func TestWipeClearsSchedules(t *testing.T) {
+	for _, e := range Engines() {
+		x := mustXTSWith(t, e, pattern(64, 1), 512)
+		enc, dec := x.keys.enc, x.keys.dec
+		if e == generic {
+			continue
+		}
+		if *enc == (schedule{}) || *dec == (schedule{}) {
+			t.Fatalf("%s: no keys before they were wiped", e)
+		}
+		x.Wipe()
+		x.Wipe()
+		if *enc != (schedule{}) || *dec != (schedule{}) {
+			t.Errorf("%s: keys are still there", e)
 		}
 	}
 }
@@ -295,27 +330,31 @@ func TestNothingIsAllocated(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	for _, size := range []int{512, 4096} {
-		x := mustXTS(t, pattern(64, 1), size)
-		b := make([]byte, 64<<10)
-		if n := testing.AllocsPerRun(50, func() { x.Encrypt(b, b, 1); x.Decrypt(b, b, 1) }); n != 0 {
-			t.Errorf("sector size %d: %v allocations per run", size, n)
+	for _, e := range Engines() {
+		for _, size := range []int{512, 4096} {
+			x := mustXTSWith(t, e, pattern(64, 1), size)
+			b := make([]byte, 64<<10)
+			if n := testing.AllocsPerRun(50, func() { x.Encrypt(b, b, 1); x.Decrypt(b, b, 1) }); n != 0 {
+				t.Errorf("%s, sector size %d: %v allocations per run", e, size, n)
+			}
 		}
 	}
 }
 
 func BenchmarkEncrypt(b *testing.B) {
-	for _, c := range []struct {
-		name      string
-		size, len int
-	}{{"512x1", 512, 512}, {"512x128", 512, 64 << 10}, {"4096x1", 4096, 4096}, {"4096x16", 4096, 64 << 10}} {
-		b.Run(c.name, func(b *testing.B) {
-			x, p := mustXTS(b, pattern(64, 1), c.size), make([]byte, c.len)
-			b.SetBytes(int64(c.len))
-			b.ReportAllocs()
-			for b.Loop() {
-				x.Encrypt(p, p, 9)
-			}
-		})
+	for _, e := range Engines() {
+		for _, c := range []struct {
+			name      string
+			size, len int
+		}{{"512x1", 512, 512}, {"512x128", 512, 64 << 10}, {"4096x1", 4096, 4096}, {"4096x16", 4096, 64 << 10}} {
+			b.Run(e+"/"+c.name, func(b *testing.B) {
+				x, p := mustXTSWith(b, e, pattern(64, 1), c.size), make([]byte, c.len)
+				b.SetBytes(int64(c.len))
+				b.ReportAllocs()
+				for b.Loop() {
+					x.Encrypt(p, p, 9)
+				}
+			})
+		}
 	}
 }
