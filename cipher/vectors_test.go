@@ -185,7 +185,7 @@ func (v vector) run(t *testing.T) outcome {
 		o, n = checkedPrefix, max(0, n/16-1)*16
 	}
 	for _, size := range []int{512, 1024, 2048, 4096} {
-		x, err := NewXTS(v.key, size)
+		_, err := NewXTS(v.key, size)
 		switch {
 		case errors.Is(err, ErrWeakKey):
 			return refusedWeak
@@ -199,7 +199,7 @@ func (v vector) run(t *testing.T) outcome {
 			return noPrefix
 		}
 		for _, e := range Engines() {
-			x = mustXTSWith(t, e, v.key, size)
+			x := mustXTSWith(t, e, v.key, size)
 			// Sector 0 with this tweak offset is the data unit, in any sector size.
 			v.check(t, x.WithTweakOffset(binary.LittleEndian.Uint64(iv)), n, 0)
 			if size == TweakUnit {
