@@ -29,8 +29,8 @@ func forms(secret []byte) [][]byte {
 // prints or shows of itself.
 func TestSecretsStayInMemory(t *testing.T) {
 	need(t, "cryptsetup")
-	metrics := freeAddr(t)
-	g := newGateway(t, "--log-level", "debug", "--metrics", "tcp:"+metrics)
+	metrics, profiles := freeAddr(t), freeAddr(t)
+	g := newGateway(t, "--log-level", "debug", "--metrics", "tcp:"+metrics, "--pprof", "tcp:"+profiles)
 	g.recoverable("vol", "4MiB")
 	known(t, g, "vol", 4<<20)
 	path := g.show("vol").Lockplate.Path
@@ -53,6 +53,9 @@ func TestSecretsStayInMemory(t *testing.T) {
 		"metrics":           []byte(httpGet(t, "http://"+metrics+"/metrics")),
 		"/proc/PID/cmdline": procFile(t, g, "cmdline"),
 		"/proc/PID/environ": procFile(t, g, "environ"),
+	}
+	for _, name := range []string{"heap?debug=1", "goroutine?debug=1", "allocs?debug=1", "cmdline", "trace?seconds=0.1"} {
+		places["profile "+name] = []byte(httpGet(t, "http://"+profiles+"/debug/pprof/"+name))
 	}
 	if limits := string(procFile(t, g, "limits")); !strings.Contains(limits, "Max core file size        0                    0") {
 		t.Errorf("the daemon may dump core:\n%s", limits)

@@ -21,6 +21,7 @@ type config struct {
 	NBD            []string `toml:"nbd"`
 	API            []string `toml:"api"`
 	Metrics        string   `toml:"metrics"`
+	Pprof          string   `toml:"pprof"`
 	AllowPlaintext bool     `toml:"allow_plaintext"`
 	NBDCert        string   `toml:"nbd_cert"`
 	NBDKey         string   `toml:"nbd_key"`
@@ -67,6 +68,7 @@ func settings() []setting {
 		{"nbd", "ADDR", "listen for NBD, repeatable: tcp:HOST:PORT, unix:PATH, none (default " + defaultNBD + " and unix:STATE/" + nbdSocket + ")", func(c *config) any { return &c.NBD }},
 		{"api", "ADDR", "listen for the API, repeatable; tcp is HTTPS; STATE/" + apiSocket + " is always served (default " + defaultAPI + ")", func(c *config) any { return &c.API }},
 		{"metrics", "ADDR", "listen for /metrics and /healthz (default " + defaultMetrics + ")", func(c *config) any { return &c.Metrics }},
+		{"pprof", "ADDR", "listen for profiles of this process, on this machine only: tcp:127.0.0.1:PORT, unix:PATH, none (default)", func(c *config) any { return &c.Pprof }},
 		{"allow_plaintext", "", "allow NBD without TLS beyond this machine, or beside TLS", func(c *config) any { return &c.AllowPlaintext }},
 		{"nbd_cert", "FILE", "PEM certificate of the NBD listeners; with it TCP clients must use TLS", func(c *config) any { return &c.NBDCert }},
 		{"nbd_key", "FILE", "PEM key of nbd_cert", func(c *config) any { return &c.NBDKey }},
@@ -214,6 +216,7 @@ func (c *config) complete() error {
 	c.LogFormat = firstOf(c.LogFormat, "text")
 	c.NBDTLSMin = firstOf(c.NBDTLSMin, "1.3")
 	c.Metrics = firstOf(c.Metrics, defaultMetrics)
+	c.Pprof = firstOf(c.Pprof, "none")
 	if c.NBD == nil {
 		c.NBD = []string{defaultNBD, "unix:" + c.State + "/" + nbdSocket}
 	}

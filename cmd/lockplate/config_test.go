@@ -28,7 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	want := &config{
 		State: defaultState, NBD: []string{defaultNBD, "unix:/var/lib/lockplate/nbd.sock"},
-		API: []string{defaultAPI}, Metrics: defaultMetrics, LogLevel: "info", LogFormat: "text", NBDTLSMin: "1.3",
+		API: []string{defaultAPI}, Metrics: defaultMetrics, Pprof: "none", LogLevel: "info", LogFormat: "text", NBDTLSMin: "1.3",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -116,7 +116,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 			t.Errorf("%s: not copied", s.key)
 		}
 	}
-	if d := cmp.Diff(18, len(seen)); d != "" {
+	if d := cmp.Diff(19, len(seen)); d != "" {
 		t.Error("a field of config has no setting, or a setting was added without its test:", d)
 	}
 }

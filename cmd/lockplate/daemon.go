@@ -40,6 +40,7 @@ type daemon struct {
 	nbd     *nbd.Server
 	api     *api.Server
 	metrics *http.Server
+	pprof   *http.Server
 
 	listening []wire.Listener
 	serving   sync.WaitGroup
@@ -77,7 +78,7 @@ func startDaemon(ctx context.Context, cfg *config, so keymgr.SealerOptions, hand
 // plan is what to listen on, by use, before anything is opened.
 func (d *daemon) plan(handed map[string][]net.Listener) (map[string][]address, error) {
 	plan := map[string][]address{}
-	for use, list := range map[string][]string{useNBD: d.cfg.NBD, useAPI: d.cfg.API, useMetrics: {d.cfg.Metrics}} {
+	for use, list := range map[string][]string{useNBD: d.cfg.NBD, useAPI: d.cfg.API, useMetrics: {d.cfg.Metrics}, usePprof: {d.cfg.Pprof}} {
 		if len(handed[use]) > 0 {
 			continue // systemd says where
 		}
@@ -93,6 +94,11 @@ func (d *daemon) plan(handed map[string][]net.Listener) (map[string][]address, e
 	}
 	for _, a := range nbdAddrs {
 		if err := checkPlaintext(a, d.cfg.NBDCert != "", d.cfg.AllowPlaintext); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range plan[usePprof] {
+		if err := checkPprof(a); err != nil {
 			return nil, err
 		}
 	}
@@ -154,6 +160,7 @@ func (d *daemon) makeServers(reg *prometheus.Registry) (err error) {
 		return err
 	}
 	d.metrics = newMetricsServer(reg, d.health, d.log)
+	d.pprof = newPprofServer(d.log)
 	return nil
 }
 
@@ -175,6 +182,8 @@ func (d *daemon) serve(ctx context.Context, use string, ln net.Listener) {
 		run = func() error { return d.api.ServeTLS(ln) }
 	case use == useMetrics:
 		run = func() error { return d.metrics.Serve(ln) }
+	case use == usePprof:
+		run = func() error { return d.pprof.Serve(ln) }
 	}
 	d.serving.Go(func() {
 		err := run()
@@ -193,7 +202,7 @@ func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var drain sync.WaitGroup
-	var nbdErr, apiErr, metricsErr error
+	var nbdErr, apiErr, metricsErr, pprofErr error
 	d.cluster.LiftLimits()
 	if d.nbd != nil {
 		drain.Go(func() { nbdErr = d.nbd.Shutdown(ctx) })
@@ -205,8 +214,11 @@ func (d *daemon) stop() error {
 	if d.metrics != nil {
 		metricsErr = d.metrics.Shutdown(ctx)
 	}
+	if d.pprof != nil {
+		pprofErr = d.pprof.Close() // a profile may have a minute to go
+	}
 	d.serving.Wait()
-	return errors.Join(nbdErr, apiErr, metricsErr, d.cluster.Close(context.WithoutCancel(ctx)))
+	return errors.Join(nbdErr, apiErr, metricsErr, pprofErr, d.cluster.Close(context.WithoutCancel(ctx)))
 }
 
 // info describes this process to the API.

@@ -52,7 +52,7 @@ func listenAll(list []address) ([]net.Listener, error) {
 // handed over. It opens all or none.
 func listenEverywhere(plan map[string][]address, handed map[string][]net.Listener) (map[string][]net.Listener, error) {
 	open := map[string][]net.Listener{}
-	for _, use := range []string{useNBD, useAPI, useMetrics} {
+	for _, use := range []string{useNBD, useAPI, useMetrics, usePprof} {
 		own, err := listenAll(plan[use])
 		if err != nil {
 			for _, list := range open {
@@ -78,6 +78,7 @@ const (
 	useNBD     = "nbd"
 	useAPI     = "api"
 	useMetrics = "metrics"
+	usePprof   = "pprof" // never handed over
 )
 
 // inherited gives the listeners that systemd handed over, by use. A name that
