@@ -46,7 +46,7 @@ type Config struct {
 
 // Cluster is one running gateway. All methods may be called concurrently.
 //
-// Lock order: admin, then mu. admin is held over a whole administrative change
+// Lock order: admin, then mu, then that of a volume. admin is held over a whole administrative change
 // (one at a time, it may wait on drives); mu guards the maps and is never held
 // over I/O. Client I/O takes neither: it goes through the gate of its volume.
 type Cluster struct {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -36,6 +37,7 @@ func (s *stack) close(ctx context.Context) error {
 // liveVolume is a volume of this node: its record, and the opened stack while
 // it is online.
 type liveVolume struct {
+	id    int64 // of the record, which keeps it
 	mu    sync.Mutex
 	rec   volumeRecord
 	state VolumeState // online exactly while stack is set
@@ -146,16 +148,25 @@ func (c *Cluster) liveVolumes() []*liveVolume {
 		out = append(out, v)
 	}
 	c.mu.Unlock()
-	slices.SortFunc(out, func(a, b *liveVolume) int { return int(a.record().ID - b.record().ID) })
+	slices.SortFunc(out, func(a, b *liveVolume) int { return cmp.Compare(a.id, b.id) })
 	return out
 }
 
-// volumeByName finds a volume that is not deleted.
+// volumeByName finds a volume that is not deleted. Every attach does this, so
+// it neither sorts nor copies records.
 func (c *Cluster) volumeByName(name string) *liveVolume {
-	for _, v := range c.liveVolumes() {
-		if r := v.record(); r.live() && r.Name == name {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.vol {
+		if v.isNamed(name) {
 			return v
 		}
 	}
 	return nil
+}
+
+func (v *liveVolume) isNamed(name string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rec.Name == name && v.rec.live()
 }

@@ -41,7 +41,7 @@ func (c *Cluster) loadVolumes(ctx context.Context) error {
 
 // track makes a live volume of a record.
 func (c *Cluster) track(r volumeRecord) *liveVolume {
-	v := &liveVolume{state: VolumeOffline, io: c.metrics.newVolumeIO(r.Name), err: errNotOpened}
+	v := &liveVolume{id: r.ID, state: VolumeOffline, io: c.metrics.newVolumeIO(r.Name), err: errNotOpened}
 	v.setRecord(r)
 	c.mu.Lock()
 	c.vol[r.ID] = v
