@@ -172,10 +172,11 @@ func TestKillNineLosesNoFlushedWrite(t *testing.T) {
 
 // killUnder lets the writer run 20 to 200 ms and then kills the server.
 func killUnder(g *gateway, w *writer) error {
+	after := time.Duration(20+w.rng.IntN(181)) * time.Millisecond
 	broken := make(chan error, 1)
 	go func() { broken <- w.run() }()
 	select {
-	case <-time.After(time.Duration(20+w.rng.IntN(181)) * time.Millisecond):
+	case <-time.After(after):
 	case err := <-broken:
 		return fmt.Errorf("the connection broke before the kill: %w", err)
 	}
