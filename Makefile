@@ -8,12 +8,13 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 FUZZTIME ?= 60s
+SOAKTIME ?= 10m
 TIMEOUT  ?= 22m
 TOOL     := go tool -modfile=tools.mod
 SCRIPTS  := .ci/run $(wildcard e2e/*.sh e2e/testdata/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps demo generate test arm64 race fuzz lint bench e2e check man clean
+.PHONY: help build deps demo generate test arm64 race fuzz lint bench e2e soak scale check man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,14 @@ fuzz: ## every fuzz target for FUZZTIME (60s) each
 e2e: ## only the tests that drive the built binary with outside clients
 	@e2e/deps.sh test
 	go test -json -count 1 -timeout $(TIMEOUT) ./e2e/... | go run ./e2e/tally
+
+soak: ## everything at once for SOAKTIME (10m): no error, and nothing grows
+	@e2e/deps.sh test
+	go test ./e2e -run 'TestSoak$$' -count 1 -v -timeout 0 -soak $(SOAKTIME)
+
+scale: ## cost as volumes, connections and sizes grow, longer than in the tests (some minutes)
+	@e2e/deps.sh test
+	go test ./e2e -run 'CostOfMany|ThroughputAs|OpenTimeDoes' -count 1 -v -timeout 0 -scale-rounds 7 -scale-time 1s
 
 bench: ## side-by-side speed table into docs/BENCHMARKS.md
 	@e2e/deps.sh bench
