@@ -30,7 +30,7 @@ demo: ## the main job, step by step with proofs, in about a minute
 	@$(MAKE) --no-print-directory build
 	@e2e/demo.sh bin/lockplate
 
-generate: ## the amd64 kernels of the cipher from their generator
+generate: ## the amd64 kernels of the cipher, and the bench's loops, from their generator
 	cd cipher/asm && go generate .
 
 lint: ## gofmt, gofumpt, vet, staticcheck, shellcheck
@@ -38,8 +38,10 @@ lint: ## gofmt, gofumpt, vet, staticcheck, shellcheck
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
 	go vet ./...
 	$(TOOL) staticcheck ./...
-	@cd cipher/asm && go vet . && out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && go run . -out "$$out" && \
-	  tail -n +2 "$$out" | cmp - <(tail -n +2 ../xts_amd64.s) || { echo "lint: cipher/xts_amd64.s is not what cipher/asm writes: make generate" >&2; exit 1; }
+	@cd cipher/asm && go vet . && out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && \
+	for of in ../xts_amd64.s -limit:../../bench/limit_amd64.s; do \
+	  go run . $$([[ $$of != -* ]] || echo "$${of%%:*}") -out "$$out" && tail -n +2 "$$out" | cmp - <(tail -n +2 "$${of#*:}") || \
+	  { echo "lint: $${of##*/} is not what cipher/asm writes: make generate" >&2; exit 1; }; done
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "lint: no shellcheck: scripts not checked"; fi
 
 test: ## lint and every test, end to end ones too; counts the skips
@@ -72,10 +74,15 @@ scale: ## cost as volumes, connections and sizes grow, longer than in the tests 
 	@e2e/deps.sh test
 	go test ./e2e -run 'CostOfMany|ThroughputAs|OpenTimeDoes' -count 1 -v -timeout 0 -scale-rounds 7 -scale-time 1s
 
-bench: ## side-by-side speed table into docs/BENCHMARKS.md
+bench: ## everything beside the peers that are installed, into docs/BENCHMARKS.md and docs/bench/ (an hour)
 	@e2e/deps.sh bench
 	@$(MAKE) --no-print-directory build
-	go run ./bench -binary bin/lockplate -write docs/BENCHMARKS.md
+	bin/lockplate bench cipher --write docs $(BENCH_CIPHER)
+	bin/lockplate bench gateway --write docs $(BENCH_GATEWAY)
+	bin/lockplate bench gateway --dir . --write docs $(BENCH_GATEWAY)
+	bin/lockplate bench gateway --tls --write docs $(BENCH_TLS)
+	bin/lockplate bench latency --write docs $(BENCH_LATENCY)
+	bin/lockplate bench rekey --write docs $(BENCH_REKEY)
 
 check: test race ## all that a change must pass
 

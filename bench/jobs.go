@@ -1,106 +1,126 @@
-package main
+package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"time"
 )
 
-// job is one workload. Bulk is reported in MB/s (10^6), small requests in
-// requests a second: more is better in both.
+// job is one workload of the gateway. Bulk is reported in MB/s (10^6), small
+// requests in requests a second: more is better in both.
 type job struct {
-	name    string
-	what    string
-	unit    string
-	measure func(ctx context.Context, w *work, s *server) (float64, error)
+	name, what string
+	small      bool
+	alone      bool // one request at a time: its latency is reported too
+	run        func(ctx context.Context, w *work, s *server) (outcome, error)
 }
 
-func jobs() []job {
-	const bulk, small = "MB/s", "IOPS"
+// unit of the job's rate.
+func (j job) unit() string {
+	if j.small {
+		return "IOPS"
+	}
+	return "MB/s"
+}
+
+// value of an outcome in that unit.
+func (j job) value(o outcome) float64 {
+	if j.small {
+		return o.requests / o.seconds
+	}
+	return o.bytes / o.seconds / 1e6
+}
+
+// work done by an outcome in the unit in which processor time is given: GiB, or
+// a million requests.
+func (j job) done(o outcome) float64 {
+	if j.small {
+		return o.requests / 1e6
+	}
+	return o.bytes / (1 << 30)
+}
+
+// jobs are the workloads of the gateway.
+func jobs() (list []job) {
+	add := func(name, what string, p pattern) {
+		list = append(list, job{name, what, p.bs == "4k", p.depth == 1, runPattern(p)})
+	}
+	add("seqr1m", "sequential read, 1 MiB, 4 in flight", pattern{rw: "read", bs: "1m", depth: 4, connections: 1})
+	add("seqw1m", "sequential write, 1 MiB, 4 in flight", pattern{rw: "write", bs: "1m", depth: 4, connections: 1})
+	add("r64k", "random read, 64 KiB, 16 in flight", pattern{rw: "randread", bs: "64k", depth: 16, connections: 1})
+	add("w64k", "random write, 64 KiB, 16 in flight", pattern{rw: "randwrite", bs: "64k", depth: 16, connections: 1})
+	for _, n := range []int{1, 4} {
+		suffix, on := "", ""
+		if n > 1 {
+			suffix, on = "-4c", fmt.Sprintf(", on each of %d connections", n)
+		}
+		add("rr4k"+suffix, "random read, 4 KiB, 32 in flight"+on, pattern{rw: "randread", bs: "4k", depth: 32, connections: n})
+		add("rw4k"+suffix, "random write, 4 KiB, 32 in flight"+on, pattern{rw: "randwrite", bs: "4k", depth: 32, connections: n})
+		add("mix4k"+suffix, "70 % read, 30 % write, 4 KiB, 32 in flight"+on, mixed(32, n))
+	}
+	list = append(list, queueOfOne()...)
+	add("mix4k-qd1", "70 % read, 30 % write, 4 KiB, one at a time", mixed(1, 1))
+	add("flush4k", "random write, 4 KiB, each followed by a flush", pattern{
+		rw: "randwrite", bs: "4k", depth: 1, connections: 1, more: []string{"--fsync=1"},
+	})
+	return append(list, copies()...)
+}
+
+// queueOfOne are reads and writes of 4 KiB, one at a time.
+func queueOfOne() []job {
+	read := pattern{rw: "randread", bs: "4k", depth: 1, connections: 1}
+	write := pattern{rw: "randwrite", bs: "4k", depth: 1, connections: 1}
 	return []job{
-		{"seqr1m", "sequential read, 1 MiB, 4 in flight", bulk, fio("read", "1m", 4, 1)},
-		{"seqw1m", "sequential write, 1 MiB, 4 in flight", bulk, fio("write", "1m", 4, 1)},
-		{"r64k", "random read, 64 KiB, 16 in flight", bulk, fio("randread", "64k", 16, 1)},
-		{"w64k", "random write, 64 KiB, 16 in flight", bulk, fio("randwrite", "64k", 16, 1)},
-		{"rr4k", "random read, 4 KiB, 32 in flight", small, fio("randread", "4k", 32, 1)},
-		{"rw4k", "random write, 4 KiB, 32 in flight", small, fio("randwrite", "4k", 32, 1)},
-		{"rr4k-4c", "the same read on 4 connections", small, fio("randread", "4k", 32, 4)},
-		{"rw4k-4c", "the same write on 4 connections", small, fio("randwrite", "4k", 32, 4)},
-		{"copy-out", "nbdcopy from the volume", bulk, copyOut},
+		{"rr4k-qd1", "random read, 4 KiB, one at a time", true, true, runPattern(read)},
+		{"rw4k-qd1", "random write, 4 KiB, one at a time", true, true, runPattern(write)},
 	}
 }
 
-// fio gives a measurement with fio's nbd engine.
-func fio(rw, bs string, depth, connections int) func(context.Context, *work, *server) (float64, error) {
-	return func(ctx context.Context, w *work, s *server) (float64, error) {
-		out, err := w.fio(ctx, s, "--rw="+rw, "--bs="+bs, "--iodepth="+strconv.Itoa(depth), "--numjobs="+strconv.Itoa(connections),
-			"--time_based", fmt.Sprintf("--runtime=%.0fms", w.seconds*1000))
-		if err != nil {
-			return 0, err
-		}
-		return fioResult(out, bs == "4k")
+func mixed(depth, connections int) pattern {
+	return pattern{rw: "randrw", bs: "4k", depth: depth, connections: connections, more: []string{"--rwmixread=70"}}
+}
+
+// copies are what TLS is measured with too: fio speaks no TLS.
+func copies() []job {
+	return []job{
+		{"copy-out", "nbdcopy from the volume", false, false, copyOut},
+		{"copy-in", "nbdcopy to the volume", false, false, copyIn},
 	}
 }
 
-func (w *work) fio(ctx context.Context, s *server, args ...string) ([]byte, error) {
-	args = append([]string{
-		"--name=bench", "--ioengine=nbd", "--uri=" + s.uri, "--size=" + strconv.FormatInt(w.size, 10),
-		"--thread", "--group_reporting", "--output-format=json", "--randrepeat=0",
-	}, args...)
-	cmd := exec.CommandContext(ctx, "fio", args...)
-	cmd.Dir = w.dir
-	out, err := cmd.Output()
+func runPattern(p pattern) func(context.Context, *work, *server) (outcome, error) {
+	return func(ctx context.Context, w *work, s *server) (outcome, error) { return w.fio(ctx, s, p, w.Seconds) }
+}
+
+// copyOut reads the whole volume; holes are read too.
+func copyOut(ctx context.Context, w *work, s *server) (outcome, error) {
+	return w.nbdcopy(ctx, s, "--no-extents", s.uri, "null:")
+}
+
+// copyIn writes the whole volume from a file.
+func copyIn(ctx context.Context, w *work, s *server) (outcome, error) {
+	src, err := w.source()
 	if err != nil {
-		return nil, fmt.Errorf("fio %v: %w\n%s", args, err, out)
+		return outcome{}, err
 	}
-	return out, nil
+	return w.nbdcopy(ctx, s, src, s.uri)
 }
 
-// fioResult reads the one job of fio's JSON report: requests or 10^6 bytes a second.
-func fioResult(out []byte, iops bool) (float64, error) {
-	type side struct {
-		IOPS  float64 `json:"iops"`
-		Bytes float64 `json:"bw_bytes"`
-	}
-	var report struct {
-		Jobs []struct {
-			Error       int
-			Read, Write side
+// nbdcopy runs to its end, again and again until the time is over.
+func (w *work) nbdcopy(ctx context.Context, s *server, args ...string) (outcome, error) {
+	var o outcome
+	before := s.cpu()
+	for o.seconds < w.Seconds {
+		cmd := exec.CommandContext(ctx, "nbdcopy", args...)
+		start := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return o, fmt.Errorf("nbdcopy %v: %w\n%s", args, err, out)
 		}
+		o.seconds += time.Since(start).Seconds()
+		o.bytes += float64(w.Size)
+		o.clientCPU += used(cmd)
 	}
-	// fio prints remarks of its own before the report
-	if err := json.Unmarshal(out[max(bytes.IndexByte(out, '{'), 0):], &report); err != nil {
-		return 0, fmt.Errorf("fio's report: %w", err)
-	}
-	if len(report.Jobs) != 1 || report.Jobs[0].Error != 0 {
-		return 0, fmt.Errorf("fio's report: %d jobs or an error in it", len(report.Jobs))
-	}
-	j := report.Jobs[0]
-	v := (j.Read.Bytes + j.Write.Bytes) / 1e6
-	if iops {
-		v = j.Read.IOPS + j.Write.IOPS
-	}
-	if v == 0 {
-		return 0, errors.New("fio's report: nothing was moved")
-	}
-	return v, nil
-}
-
-// fill writes the whole volume once, so that nobody reads holes.
-func (w *work) fill(ctx context.Context, s *server) error {
-	_, err := w.fio(ctx, s, "--rw=write", "--bs=1m", "--iodepth=4", "--refill_buffers")
-	return err
-}
-
-func copyOut(ctx context.Context, w *work, s *server) (float64, error) {
-	start := time.Now()
-	if err := w.tool(ctx, "nbdcopy", "--no-extents", s.uri, "null:"); err != nil {
-		return 0, err
-	}
-	return float64(w.size) / time.Since(start).Seconds() / 1e6, nil
+	o.serverCPU = s.cpu() - before
+	return o, nil
 }

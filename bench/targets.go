@@ -1,7 +1,6 @@
-package main
+package bench
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -13,205 +12,178 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
-	"time"
-)
 
-// How long a server may take to answer on its socket, and to end.
-const (
-	startLimit = 20 * time.Second
-	stopLimit  = 10 * time.Second
+	"golang.org/x/sys/unix"
 )
 
 // work is the scratch folder of a run and what all servers in it share.
 type work struct {
-	config
+	GatewayOptions
 	dir        string
 	passphrase string // a file
+	src        string // a file as large as a volume, once it is needed
 }
 
 // target is a server that can be measured. command prepares its image in dir
-// and says how to start it on the Unix socket sock; export is its export name.
+// and says how to start it at the end point.
 type target struct {
 	name    string
-	export  string
 	tools   []string
-	command func(ctx context.Context, w *work, dir, sock string) ([]string, error)
+	tls     bool
+	command func(ctx context.Context, w *work, dir string, e endpoint) (launch, error)
 }
 
-// server is a running target.
-type server struct {
-	name string
-	uri  string
-	cmd  *exec.Cmd
-	done chan struct{}
-}
+// The names that others refer to.
+const (
+	ours      = "lockplate"
+	oursPlain = "lockplate plain"
+	nbdkit    = "nbdkit file"
+	tlsSuffix = " tls"
+	export    = "bench"
+)
 
-func targets() []target {
+// targets are the servers that are known. Over TLS, where fio does not reach,
+// only those that are compared there, all over TCP.
+func targets(overTLS bool) []target {
+	if overTLS {
+		return []target{
+			{ours, nil, false, lockplate(true)},
+			{ours + tlsSuffix, nil, true, lockplate(true)},
+			{nbdkit, []string{"nbdkit"}, false, nbdkitFile},
+			{nbdkit + tlsSuffix, []string{"nbdkit"}, true, nbdkitFile},
+		}
+	}
 	return []target{
-		{name: "lockplate", export: "bench", command: lockplate(true)},
-		{name: "lockplate plain", export: "bench", command: lockplate(false)},
-		{name: "nbdkit file", tools: []string{"nbdkit"}, command: nbdkitFile},
-		{name: "nbdkit luks", tools: []string{"nbdkit", "cryptsetup"}, command: nbdkitLUKS},
-		{name: "qemu-nbd luks", tools: []string{"qemu-nbd", "cryptsetup"}, command: qemuLUKS},
+		{ours, nil, false, lockplate(true)},
+		{oursPlain, nil, false, lockplate(false)},
+		{nbdkit, []string{"nbdkit"}, false, nbdkitFile},
+		{"nbdkit luks", []string{"nbdkit", "cryptsetup"}, false, nbdkitLUKS},
+		{"qemu-nbd raw", []string{"qemu-nbd"}, false, qemuRaw},
+		{"qemu-nbd luks", []string{"qemu-nbd", "cryptsetup"}, false, qemuLUKS},
+		{"nbd-server", []string{"nbd-server"}, false, nbdServer},
+		{"go-nbd", nil, false, goNBD},
 	}
 }
 
-func prepare(ctx context.Context, dir string, c config) (*work, error) {
+// endpoint is where a server shall listen.
+type endpoint struct {
+	socket string // or, if empty,
+	port   string // on 127.0.0.1
+	certs  string // folder of certificates, for TLS
+}
+
+// launch is how to start args there, serving name.
+func (e endpoint) launch(name string, args ...string) launch {
+	switch {
+	case e.socket != "":
+		return launch{args: args, network: "unix", at: e.socket, uri: "nbd+unix:///" + name + "?socket=" + e.socket}
+	case e.certs != "":
+		return launch{args: args, network: "tcp", at: "127.0.0.1:" + e.port, uri: "nbds://localhost:" + e.port + "/" + name + "?tls-certificates=" + e.certs}
+	}
+	return launch{args: args, network: "tcp", at: "127.0.0.1:" + e.port, uri: "nbd://localhost:" + e.port + "/" + name}
+}
+
+// prepare makes the scratch folder's common part, and refuses what cannot work.
+func prepare(dir string, o GatewayOptions) (*work, error) {
 	for _, tool := range []string{"fio", "nbdcopy"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("the client is missing: %w", err)
 		}
 	}
-	w := &work{config: c, dir: dir, passphrase: filepath.Join(dir, "passphrase")}
-	var err error
-	if w.binary, err = filepath.Abs(c.binary); err != nil {
-		return nil, err
-	}
+	w := &work{GatewayOptions: o, dir: dir, passphrase: filepath.Join(dir, "passphrase")}
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails
 	return w, os.WriteFile(w.passphrase, []byte(hex.EncodeToString(b)), 0o600)
 }
 
-// lockplate makes a cluster of its own and a volume in it.
-func lockplate(encrypted bool) func(context.Context, *work, string, string) ([]string, error) {
-	return func(ctx context.Context, w *work, dir, sock string) ([]string, error) {
-		state, drive := filepath.Join(dir, "state"), filepath.Join(dir, "drive")
-		if err := os.Mkdir(drive, 0o700); err != nil {
-			return nil, err
-		}
-		init := []string{"init", "--state", state, "--no-software-encryption"}
-		if encrypted {
-			init = []string{"init", "--state", state, "--seal", "file:" + filepath.Join(dir, "seal.key")}
-		}
-		if err := w.tool(ctx, w.binary, init...); err != nil {
-			return nil, err
-		}
-		serve := []string{w.binary, "serve", "--state", state, "--nbd", "unix:" + sock, "--api", "none", "--metrics", "none"}
-		s, err := startServer(ctx, "prepare lockplate", "", sock, serve)
-		if err != nil {
-			return nil, err
-		}
-		defer s.stop()
-		for _, args := range [][]string{
-			{"drive", "add", "dir:" + drive, "--state", state},
-			{"volume", "create", "bench", "--size", strconv.FormatInt(w.size, 10), "--state", state},
-		} {
-			if err := w.tool(ctx, w.binary, args...); err != nil {
-				return nil, err
-			}
-		}
-		return serve, nil
+// checkSpace refuses a run whose images would fill the folder, which may be
+// memory.
+func checkSpace(dir string, need int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
 	}
-}
-
-func nbdkitFile(ctx context.Context, w *work, dir, sock string) ([]string, error) {
-	img := filepath.Join(dir, "plain.img")
-	if err := os.WriteFile(img, nil, 0o600); err != nil {
-		return nil, err
+	if free := int64(st.Bavail) * st.Bsize; free < need {
+		return fmt.Errorf("%s has %d MiB free and the images need %d: take a smaller size, fewer targets or another folder", dir, free>>20, need>>20)
 	}
-	return []string{"nbdkit", "-f", "-U", sock, "file", img}, os.Truncate(img, w.size)
+	return nil
 }
 
-func nbdkitLUKS(ctx context.Context, w *work, dir, sock string) ([]string, error) {
-	img, err := w.luks1(ctx, dir)
-	return []string{"nbdkit", "-f", "-U", sock, "--filter=luks", "file", img, "passphrase=+" + w.passphrase}, err
+// inMemory says whether dir is no disk.
+func inMemory(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC
 }
 
-func qemuLUKS(ctx context.Context, w *work, dir, sock string) ([]string, error) {
-	img, err := w.luks1(ctx, dir)
-	return []string{
-		"qemu-nbd", "-t", "-e", "16", "-k", sock, "--object", "secret,id=s0,file=" + w.passphrase, "--cache=writeback",
-		"--image-opts", "driver=luks,key-secret=s0,file.driver=file,file.filename=" + img,
-	}, err
-}
-
-// luksPayload is where cryptsetup puts the data of a LUKS1 container with this key size.
-const luksPayload = 2 << 20
-
-// luks1 makes an AES-256-XTS container that both peers can open; neither opens LUKS2.
-func (w *work) luks1(ctx context.Context, dir string) (string, error) {
-	img := filepath.Join(dir, "luks.img")
-	if err := os.WriteFile(img, nil, 0o600); err != nil {
+// source makes, once, a file of noise as large as a volume.
+func (w *work) source() (string, error) {
+	if w.src != "" {
+		return w.src, nil
+	}
+	name := filepath.Join(w.dir, "source")
+	f, err := os.Create(name)
+	if err != nil {
 		return "", err
 	}
-	if err := os.Truncate(img, w.size+luksPayload); err != nil {
-		return "", err
+	_, err = io.CopyN(f, rand.Reader, w.Size)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("fill %s: %w", name, err)
 	}
-	return img, w.tool(ctx, "cryptsetup", "luksFormat", "--batch-mode", "--type", "luks1", "--cipher", "aes-xts-plain64",
-		"--key-size", "512", "--pbkdf-force-iterations", "1000", img, w.passphrase)
+	w.src = name
+	return name, nil
 }
 
 // start prepares and starts one target.
 func (w *work) start(ctx context.Context, t target) (*server, error) {
 	for _, tool := range t.tools {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.name, err)
+			return nil, fmt.Errorf("%s (not installed: %s)", t.name, tool)
 		}
 	}
 	dir, err := os.MkdirTemp(w.dir, "")
 	if err != nil {
 		return nil, err
 	}
-	sock := filepath.Join(dir, "nbd.sock")
-	args, err := t.command(ctx, w, dir, sock)
+	e, err := w.endpoint(dir, t.tls)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.name, err)
 	}
-	return startServer(ctx, t.name, t.export, sock, args)
+	l, err := t.command(ctx, w, dir, e)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.name, err)
+	}
+	return startServer(ctx, t.name, l)
 }
 
-func startServer(ctx context.Context, name, export, sock string, args []string) (*server, error) {
-	var stderr bytes.Buffer
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+// endpoint finds a place to listen: a Unix socket, or with --tls a free port.
+func (w *work) endpoint(dir string, tls bool) (e endpoint, err error) {
+	if !w.TLS {
+		return endpoint{socket: filepath.Join(dir, "nbd.sock")}, nil
 	}
-	s := &server{name: name, uri: "nbd+unix:///" + export + "?socket=" + sock, cmd: cmd, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait()
-		close(s.done)
-	}()
-	if err := s.ready(ctx, sock); err != nil {
-		s.stop()
-		return nil, fmt.Errorf("%s: %w\n%s", name, err, stderr.Bytes())
+	if e.port, err = freePort(); err != nil || !tls {
+		return e, err
 	}
-	return s, nil
+	e.certs = filepath.Join(dir, "certs")
+	return e, makeCertificates(e.certs)
 }
 
-// ready waits until somebody greets on the socket.
-func (s *server) ready(ctx context.Context, sock string) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if c, err := net.Dial("unix", sock); err == nil {
-			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(startLimit))
-			_, err = io.ReadFull(c, make([]byte, 18))
-			return err
-		}
-		select {
-		case <-s.done:
-			return errors.New("ended at once")
-		case <-ctx.Done():
-			return errors.New("not ready in time")
-		case <-tick.C:
-		}
+// freePort finds a TCP port that nobody listens on.
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
 	}
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	return port, errors.Join(err, ln.Close())
 }
 
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.done:
-	case <-time.After(stopLimit):
-		_ = s.cmd.Process.Kill()
-		<-s.done
+// image makes an empty file of a size.
+func image(dir, name string, size int64) (string, error) {
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return "", err
 	}
+	return file, os.Truncate(file, size)
 }
 
 // tool runs a program to its end; what it printed is in the error.
@@ -221,4 +193,48 @@ func (w *work) tool(ctx context.Context, name string, args ...string) error {
 		return fmt.Errorf("%s %v: %w\n%s", filepath.Base(name), args, err, out)
 	}
 	return nil
+}
+
+// lockplate makes a cluster of its own and a volume in it.
+func lockplate(encrypted bool) func(context.Context, *work, string, endpoint) (launch, error) {
+	return func(ctx context.Context, w *work, dir string, e endpoint) (launch, error) {
+		state, drive := filepath.Join(dir, "state"), filepath.Join(dir, "drive")
+		if err := os.Mkdir(drive, 0o700); err != nil {
+			return launch{}, err
+		}
+		init := []string{"init", "--state", state, "--no-software-encryption"}
+		if encrypted {
+			init = []string{"init", "--state", state, "--seal", "file:" + filepath.Join(dir, "seal.key")}
+		}
+		if err := w.tool(ctx, w.Binary, init...); err != nil {
+			return launch{}, err
+		}
+		serve := []string{w.Binary, "serve", "--state", state, "--api", "none", "--metrics", "none", "--nbd"}
+		sock := filepath.Join(dir, "first.sock")
+		s, err := startServer(ctx, "prepare", endpoint{socket: sock}.launch("", append(serve, "unix:"+sock)...))
+		if err != nil {
+			return launch{}, err
+		}
+		defer s.stop()
+		for _, args := range [][]string{
+			{"drive", "add", "dir:" + drive, "--state", state},
+			{"volume", "create", export, "--size", strconv.FormatInt(w.Size, 10), "--state", state},
+		} {
+			if err := w.tool(ctx, w.Binary, args...); err != nil {
+				return launch{}, err
+			}
+		}
+		return e.launch(export, append(serve, e.lockplate()...)...), nil
+	}
+}
+
+// lockplate gives the address and what TLS needs as arguments of serve.
+func (e endpoint) lockplate() []string {
+	switch {
+	case e.socket != "":
+		return []string{"unix:" + e.socket}
+	case e.certs != "":
+		return []string{"tcp:127.0.0.1:" + e.port, "--nbd-cert", filepath.Join(e.certs, "server-cert.pem"), "--nbd-key", filepath.Join(e.certs, "server-key.pem")}
+	}
+	return []string{"tcp:127.0.0.1:" + e.port}
 }

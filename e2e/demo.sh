@@ -275,11 +275,11 @@ proof "sector $sector decrypted by OpenSSL alone equals what NBD returned" same
 
 step "speed beside nbdkit's luks filter (same client, same minute)"
 speed() {
-  go run ./bench -binary "$lockplate" -targets 'lockplate,lockplate plain,nbdkit luks' -jobs seqr1m,seqw1m,rr4k,rw4k \
-    -base 'nbdkit luks' -rounds 2 -seconds 0.7 -size 128 >"$keep/bench.md"
+  "$lockplate" bench gateway --targets 'lockplate,lockplate plain,nbdkit luks' --jobs seqr1m,seqw1m,rr4k,rw4k \
+    --base 'nbdkit luks' --rounds 2 --seconds 0.7 --size 128M >"$keep/bench.txt"
 }
 proof "measured" speed
-grep '^|' "$keep/bench.md" | sed 's/^/      /'
+sed '1,2d; s/^/      /' "$keep/bench.txt"
 
 printf '\n%d of %d proofs held, %d s\n' $((proofs - failures)) "$proofs" $((SECONDS - began))
 [[ $failures = 0 ]]

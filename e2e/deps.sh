@@ -5,7 +5,7 @@
 set -euo pipefail
 
 demo=(cryptsetup-bin curl e2fsprogs fio fuse3 jq libnbd-bin mount nbdkit openssl python3-pykmip qemu-utils util-linux)
-bench=(fio jq nbdkit qemu-utils cryptsetup-bin)
+bench=(cryptsetup-bin fio libnbd-bin nbd-server nbdkit openssl qemu-utils)
 test=("${demo[@]}" busybox-static cpio gcc libc6-dev nbd-client nbd-server python3-libnbd python3-pykmip qemu-system-x86 qemu-user-static shellcheck socat swtpm xfsprogs)
 
 want=()

@@ -91,7 +91,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.serveCommand(), a.initCommand(), a.demoCommand(), a.statusCommand(),
 		a.driveCommand(), a.volumeCommand(), a.keyCommand(), a.userCommand(),
 		a.kmipCommand(), a.faultCommand(), a.eventCommand(), a.jobCommand(), a.auditCommand(),
-		a.storeCommand(), a.backupCommand(), a.restoreCommand(), a.apiCommand(),
+		a.storeCommand(), a.backupCommand(), a.restoreCommand(), a.apiCommand(), a.benchCommand(),
 		a.versionCommand(), a.manCommand(), a.exitCodesTopic(),
 	)
 	a.noteStart(root)

@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"lockplate/cipher"
+)
+
+// need skips a test without the programs it drives.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err == nil {
+			continue
+		}
+		if os.Getenv("LOCKPLATE_REQUIRE_ALL") != "" {
+			t.Fatalf("needs %s", p)
+		}
+		t.Skipf("needs %s", p)
+	}
+}
+
+func TestCipherMeasuresEveryEngine(t *testing.T) {
+	r, err := Cipher(t.Context(), CipherOptions{Rounds: 1, Seconds: 1e-5, OpenSSL: []string{"no-such-openssl"}, Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := limitShape()
+	for _, e := range cipher.Engines() {
+		if m := r.find(at.String(), e, rate); m == nil || m.Median <= 0 {
+			t.Errorf("%s: %+v", e, m)
+		}
+		if m := r.find(at.String(), e, "allocations"); m == nil || m.Median != 0 {
+			t.Errorf("%s allocates: %+v", e, m)
+		}
+		if f, _ := aesLimit(e); f == nil {
+			continue
+		}
+		if m := r.find(at.limit(), limitOf+e, rate); m == nil || m.Median <= 0 {
+			t.Errorf("limit of %s: %+v", e, m)
+		}
+	}
+	if len(r.Missing) != 1 || !strings.HasPrefix(r.Missing[0], "no-such-openssl: ") {
+		t.Errorf("missing: %q", r.Missing)
+	}
+	if len(r.charts) != 1 || len(r.tables) < 2 {
+		t.Errorf("%d charts, %d tables", len(r.charts), len(r.tables))
+	}
+}
+
+func TestCipherStopsWhenAskedTo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Cipher(ctx, CipherOptions{Rounds: 1, Seconds: 1, Log: t.Output()}); err != context.Canceled {
+		t.Errorf("error %v", err)
+	}
+}
+
+func smallRun(t *testing.T, targets, jobs []string) GatewayOptions {
+	return GatewayOptions{
+		Binary: "no-such-lockplate", Dir: t.TempDir(), Size: 16 << 20, Seconds: 0.1, Rounds: 2, Targets: targets, Jobs: jobs, Base: nbdkit, Log: t.Output(),
+	}
+}
+
+// What cannot be started is named, and the rest is measured.
+func TestGatewayMeasuresWhatThereIs(t *testing.T) {
+	need(t, "fio", "nbdcopy", "nbdkit")
+	o := smallRun(t, []string{"lockplate", nbdkit}, []string{"rr4k-qd1", "copy-out"})
+	r, err := Gateway(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Missing) != 1 || !strings.HasPrefix(r.Missing[0], "lockplate: ") {
+		t.Errorf("missing: %q", r.Missing)
+	}
+	for _, j := range o.Jobs {
+		if m := r.find(j, nbdkit, rate); m == nil || len(m.Rounds) != 2 || m.Median <= 0 {
+			t.Errorf("%s: %+v", j, m)
+		}
+		if m := r.find(j, nbdkit, clientCPU); m == nil || m.Median <= 0 {
+			t.Errorf("%s: %+v", j, m)
+		}
+	}
+	if m := r.find("rr4k-qd1", nbdkit, "p99"); m == nil || m.Median <= 0 {
+		t.Errorf("p99: %+v", m)
+	}
+	left, err := os.ReadDir(o.Dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestServerThatGoesToTheBackgroundIsStopped(t *testing.T) {
+	need(t, "fio", "nbdcopy", "nbd-server")
+	r, err := Gateway(t.Context(), smallRun(t, []string{"nbd-server"}, []string{"copy-out"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := r.find("copy-out", "nbd-server", serverCPU); m == nil || len(m.Rounds) != 2 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestLatencyBesideAStreamer(t *testing.T) {
+	need(t, "fio", "nbdcopy", "nbdkit")
+	r, err := Latency(t.Context(), smallRun(t, []string{nbdkit}, []string{"rr4k-qd1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"rr4k-qd1", "rr4k-qd1" + beside} {
+		if m := r.find(name, nbdkit, "p99.9"); m == nil || m.Median <= 0 {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	if got := r.Markdown("bench"); !strings.Contains(got, "p99 beside / alone") {
+		t.Errorf("no ratio in\n%s", got)
+	}
+}
+
+func TestUnknownNamesAreRefusedBeforeAnythingStarts(t *testing.T) {
+	for _, o := range []GatewayOptions{smallRun(t, []string{"x"}, nil), smallRun(t, nil, []string{"x"})} {
+		if _, err := Gateway(t.Context(), o); err == nil || !strings.Contains(err.Error(), "there are") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestRekeyTakesOneTransaction(t *testing.T) {
+	r, err := Rekey(t.Context(), RekeyOptions{Dir: t.TempDir(), Volumes: []int{1, 300}, Rounds: 2, Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"1", "300"} {
+		one, whole := r.find(n, rekeyTarget, transaction), r.find(n, rekeyTarget, wholeRekey)
+		if one == nil || whole == nil || len(one.Rounds) != 2 || slices.Min(one.Rounds) <= 0 || one.Median > whole.Median {
+			t.Errorf("%s volumes: %+v in %+v", n, one, whole)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"lockplate/bench"
+)
+
+// benchFlags are those that every benchmark takes.
+type benchFlags struct {
+	rounds  int
+	seconds float64
+	dir     string
+	write   string
+}
+
+// benchCommand groups the benchmarks.
+func (a *app) benchCommand() *cobra.Command {
+	c := asGroup(&cobra.Command{
+		Use: "bench", Short: "Measure this machine's speed, beside others",
+		Long: `Measure this machine's speed, beside others. Everything that is compared takes
+turns in every round, and ratios are taken within a round: they mean something
+also on a busy machine, absolute figures do not. No daemon is needed, and none
+that runs is touched.
+
+bench cipher and bench rekey need no other program. bench gateway and bench
+latency need the clients fio and nbdcopy, and compare with the NBD servers that
+are installed; those that are not are named.`,
+	})
+	c.AddCommand(a.benchCipherCommand(), a.benchGatewayCommand(), a.benchLatencyCommand(), a.benchRekeyCommand(), a.benchGoNBDCommand())
+	return c
+}
+
+func (f *benchFlags) register(fs *pflag.FlagSet) {
+	fs.IntVar(&f.rounds, "rounds", f.rounds, "rounds; their median is reported")
+	fs.StringVar(&f.write, "write", "", "directory of docs: put the tables between their marks in BENCHMARKS.md, raw values and plots into bench/")
+}
+
+// check refuses what cannot be measured.
+func (f *benchFlags) check() error {
+	if f.rounds < 1 || f.seconds < 0 {
+		return usagef("there must be at least one round, and no measurement can be shorter than no time")
+	}
+	return nil
+}
+
+// showReport writes a report to where it belongs: the docs, or standard output.
+func (a *app) showReport(f *benchFlags, r *bench.Report) error {
+	if f.write != "" {
+		return r.Write(f.write)
+	}
+	var err error
+	if a.opt.json {
+		err = r.JSON(a.out)
+	} else {
+		err = r.Text(a.out)
+	}
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// benchLog is where progress goes: nowhere for those who read JSON.
+func (a *app) benchLog() io.Writer {
+	if a.opt.json {
+		return io.Discard
+	}
+	return a.err
+}
+
+// memoryDir is memory where there is such a directory: no disk is measured
+// there.
+func memoryDir() string {
+	const memory = "/dev/shm"
+	if st, err := os.Stat(memory); err == nil && st.IsDir() {
+		return memory
+	}
+	return os.TempDir()
+}
+
+// benchGoNBDCommand is how bench gateway starts one of the servers it compares
+// with.
+func (a *app) benchGoNBDCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "go-nbd SOCKET FILE", Short: "Serve a file with the go-nbd module, to be measured", Args: cobra.ExactArgs(2), Hidden: true,
+		RunE: func(c *cobra.Command, args []string) error { return bench.ServeGoNBD(c.Context(), args[0], args[1]) },
+	}
+}
