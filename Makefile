@@ -79,7 +79,7 @@ bench: ## everything beside the peers that are installed, into docs/BENCHMARKS.m
 	@$(MAKE) --no-print-directory build
 	bin/lockplate bench cipher --write docs $(BENCH_CIPHER)
 	bin/lockplate bench gateway --write docs $(BENCH_GATEWAY)
-	bin/lockplate bench gateway --dir . --write docs $(BENCH_GATEWAY)
+	bin/lockplate bench gateway --dir bin --write docs $(BENCH_GATEWAY)
 	bin/lockplate bench gateway --tls --write docs $(BENCH_TLS)
 	bin/lockplate bench latency --write docs $(BENCH_LATENCY)
 	bin/lockplate bench rekey --write docs $(BENCH_REKEY)

@@ -9,9 +9,11 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -55,7 +57,7 @@ func (r *Report) add(job, target, metric, unit string, v float64) {
 		m = &Measurement{Case: job, Target: target, Metric: metric, Unit: unit}
 		r.Values = append(r.Values, m)
 	}
-	m.Rounds = append(m.Rounds, v)
+	m.Rounds = append(m.Rounds, shortened(v))
 	m.Median, m.P25, m.P75 = median(m.Rounds), quantile(m.Rounds, 0.25), quantile(m.Rounds, 0.75)
 }
 
@@ -92,10 +94,23 @@ func (r *Report) fail(format string, args ...any) {
 
 // JSON writes everything that was measured, each round by itself.
 func (r *Report) JSON(w io.Writer) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", " ")
-	return e.Encode(r)
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("encode values: %w", err)
+	}
+	_, err := w.Write(onOneLine(b.Bytes()))
+	return err
+}
+
+// onOneLine writes lists of numbers without line breaks, which would make most
+// of the file.
+func onOneLine(b []byte) []byte {
+	return regexp.MustCompile(`\[[-+.0-9eE,\s]*\]`).ReplaceAllFunc(b, func(list []byte) []byte {
+		return bytes.ReplaceAll(bytes.Join(bytes.Fields(list), nil), []byte(","), []byte(", "))
+	})
 }
 
 // Text writes the tables for a terminal.

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,6 +134,9 @@ func TestTextIsAlignedAndJSONHasEveryRound(t *testing.T) {
 	if err := r.JSON(&raw); err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(raw.String(), `"rounds": [300]`) {
+		t.Errorf("values take lines of their own:\n%.600s", raw.String())
+	}
 	var back Report
 	if err := json.Unmarshal(raw.Bytes(), &back); err != nil {
 		t.Fatal(err)
@@ -176,7 +180,7 @@ func TestChosenKeepsTheOrderAndNamesWhatIsUnknown(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].name != "lockplate" || got[1].name != "nbdkit luks" {
 		t.Errorf("chosen = %v, %v", got, err)
 	}
-	if _, err := chosen(targets(false), []string{"nbdkat"}, "target", name); err == nil || !strings.Contains(err.Error(), `"nbdkat"; there are lockplate, `) {
+	if _, err := chosen(targets(false), []string{"nbdkat"}, "target", name); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), `"nbdkat"; there are lockplate, `) {
 		t.Errorf("an unknown name: %v", err)
 	}
 }

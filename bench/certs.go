@@ -61,6 +61,7 @@ func sign(dir, name string, c, by *x509.Certificate, pub *ecdsa.PublicKey, key *
 	return writePEM(dir, name, "CERTIFICATE", der)
 }
 
+// writePEM writes one PEM block, readable by us alone.
 func writePEM(dir, name, kind string, der []byte) error {
 	return os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }

@@ -31,8 +31,8 @@ const (
 
 // shape is how the cipher is called.
 type shape struct {
-	sector, call     int
-	decrypt, inPlace bool
+	sector, call     int  // bytes; a call has whole sectors
+	decrypt, inPlace bool // else from one buffer to another
 }
 
 // String names the case.
@@ -80,8 +80,8 @@ func shapes() (all []shape) {
 // trial is one thing to run over and over.
 type trial struct {
 	job, target string
-	bytes       int
-	run         func(n int)
+	bytes       int         // that one turn does
+	run         func(n int) // n turns
 }
 
 // Cipher measures every engine on one core, in calls of one sector to 1 MiB,
@@ -97,9 +97,13 @@ func Cipher(ctx context.Context, o CipherOptions) (*Report, error) {
 	}
 	r := &Report{Name: "cipher", Title: "AES-256-XTS on one core", Time: time.Now(), Settings: o}
 	openssl := r.findOpenSSL(o.OpenSSL)
+	// The loops run on one thread, so that the kernel has fewer reasons to move
+	// them to another core in the middle of a try.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for round := range o.Rounds {
+		// Seven further each time: a prime, so that no group of four shapes is
+		// always at the begin of a round.
 		for _, i := range rotated(len(trials), round*7) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -141,7 +145,7 @@ func cipherTrials(engines []string) (trials []trial, err error) {
 // runner gives the loop that calls an engine in this shape. Buffers are fresh,
 // so that no two shapes share what is in the caches.
 func (s shape) runner(engine string) (func(n int), error) {
-	key := make([]byte, 64)
+	key := make([]byte, 64) // any two different halves
 	for i := range key {
 		key[i] = byte(i*7 + 1)
 	}

@@ -13,8 +13,8 @@ import (
 
 // outcome is what a client says of one measurement, and what it cost.
 type outcome struct {
-	bytes, requests float64
-	seconds         float64
+	bytes, requests float64            // moved in both directions
+	seconds         float64            // as the client measured them, without its start
 	latency         map[string]float64 // microseconds by percentile
 	clientCPU       time.Duration
 	serverCPU       time.Duration
@@ -22,8 +22,8 @@ type outcome struct {
 
 // pattern is one workload of fio's nbd engine.
 type pattern struct {
-	rw, bs             string
-	depth, connections int
+	rw, bs             string // in fio's words
+	depth, connections int    // requests in flight on each connection
 	more               []string
 }
 
@@ -41,13 +41,15 @@ func (w *work) fill(ctx context.Context, s *server) error {
 	return err
 }
 
+// runFio runs fio's nbd engine on a server. Processor time is that from its
+// start to its end, and is the server's only as long as nobody else asks it.
 func (w *work) runFio(ctx context.Context, s *server, args ...string) (outcome, error) {
 	args = append([]string{
 		"--name=bench", "--ioengine=nbd", "--uri=" + s.uri, "--size=" + strconv.FormatInt(w.Size, 10),
 		"--thread", "--group_reporting", "--output-format=json", "--randrepeat=0", "--percentile_list=50:99:99.9",
 	}, args...)
 	cmd := exec.CommandContext(ctx, "fio", args...)
-	cmd.Dir = w.dir
+	cmd.Dir = w.dir // it leaves files where it runs
 	before := s.cpu()
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,6 +31,9 @@ const (
 	clientCPU = "client CPU"
 )
 
+// ErrUnknown says that a name given is that of no target and no workload.
+var ErrUnknown = errors.New("no such name")
+
 // TargetNames names the servers that are known.
 func TargetNames(tls bool) []string {
 	return names(targets(tls), func(t target) string { return t.name })
@@ -57,6 +61,8 @@ func Gateway(ctx context.Context, o GatewayOptions) (*Report, error) {
 	}
 	r := &Report{Name: o.name(), Title: "The gateway beside others", Settings: o}
 	return r, o.run(ctx, r, func(w *work, servers []*server) error {
+		// Servers take turns within a workload: what is compared is measured
+		// within seconds of each other.
 		for round := range o.Rounds {
 			for _, j := range list {
 				for _, i := range rotated(len(servers), round) {
@@ -88,6 +94,7 @@ func (o GatewayOptions) run(ctx context.Context, r *Report, measure func(*work, 
 	if err != nil {
 		return err
 	}
+	// One more than the servers for nbdcopy's source, and some for headers.
 	if err := checkSpace(o.Dir, int64(len(list)+1)*(o.Size+o.Size/16)); err != nil {
 		return err
 	}
@@ -96,7 +103,12 @@ func (o GatewayOptions) run(ctx context.Context, r *Report, measure func(*work, 
 		return fmt.Errorf("make directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	w, err := prepare(dir, o)
+	sockets, err := os.MkdirTemp("", "lockplate-bench-")
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer os.RemoveAll(sockets)
+	w, err := prepare(dir, sockets, o)
 	if err != nil {
 		return err
 	}
@@ -130,6 +142,7 @@ func (w *work) startAll(ctx context.Context, r *Report, list []target) (servers 
 			continue
 		}
 		servers = append(servers, s)
+		// Written with noise before anything is read: a hole costs no copy.
 		if t.tls || w.TLS {
 			_, err = copyIn(ctx, w, s)
 		} else {
@@ -152,7 +165,7 @@ func (w *work) measure(ctx context.Context, r *Report, round int, j job, s *serv
 		return nil // it failed before
 	}
 	o, err := j.run(ctx, w, s)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // the user's doing, not the server's
 		return ctx.Err()
 	}
 	if err != nil {
@@ -178,7 +191,7 @@ func chosen[T any](all []T, want []string, what string, name func(T) string) ([]
 	known := names(all, name)
 	for _, n := range want {
 		if !slices.Contains(known, n) {
-			return nil, fmt.Errorf("no %s %q; there are %s", what, n, strings.Join(known, ", "))
+			return nil, fmt.Errorf("%w: %s %q; there are %s", ErrUnknown, what, n, strings.Join(known, ", "))
 		}
 	}
 	if len(want) == 0 {

@@ -21,6 +21,7 @@ func (r *Report) gatewayTables(o GatewayOptions, list []job, servers []string) {
 	r.latencyTable(list, servers, r.base(o, servers))
 }
 
+// aboutGateway says how the servers were run.
 func (r *Report) aboutGateway(o GatewayOptions) {
 	where, how := "in memory", "over Unix sockets"
 	if !inMemory(o.Dir) {
@@ -141,6 +142,7 @@ func (r *Report) latencyTable(list []job, servers []string, base string) {
 	}
 }
 
+// percentiles writes the three latencies of a cell.
 func (r *Report) percentiles(job, server string) string {
 	var cells []string
 	for _, p := range []string{"p50", "p99", "p99.9"} {
@@ -166,7 +168,9 @@ func (r *Report) gatewayCharts(list []job, servers []string, base string) {
 	}
 }
 
+// chart adds a plot of ratios to base.
 func (r *Report) chart(file, title, unit string, list []job, servers []string, base, metric string) {
+	// The base itself would be a bar of length 1 everywhere: the line at 1 says it.
 	c := chart{file: file, title: title, unit: unit, one: true, groups: names(list, func(j job) string { return j.name })}
 	for _, s := range servers {
 		if s == base {

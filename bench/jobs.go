@@ -11,9 +11,10 @@ import (
 // requests in requests a second: more is better in both.
 type job struct {
 	name, what string
-	small      bool
+	small      bool // 4 KiB requests: counted, not weighed
 	alone      bool // one request at a time: its latency is reported too
-	run        func(ctx context.Context, w *work, s *server) (outcome, error)
+	// run moves data for about w.Seconds. The server is asked by nobody else.
+	run func(ctx context.Context, w *work, s *server) (outcome, error)
 }
 
 // unit of the job's rate.
@@ -43,6 +44,8 @@ func (j job) done(o outcome) float64 {
 
 // jobs are the workloads of the gateway.
 func jobs() (list []job) {
+	// The lines are those that fio is given elsewhere to measure NBD servers, so
+	// that figures can be compared.
 	add := func(name, what string, p pattern) {
 		list = append(list, job{name, what, p.bs == "4k", p.depth == 1, runPattern(p)})
 	}
@@ -77,6 +80,7 @@ func queueOfOne() []job {
 	}
 }
 
+// mixed is seven reads for three writes, as a file system or data base asks.
 func mixed(depth, connections int) pattern {
 	return pattern{rw: "randrw", bs: "4k", depth: depth, connections: connections, more: []string{"--rwmixread=70"}}
 }
@@ -89,12 +93,14 @@ func copies() []job {
 	}
 }
 
+// runPattern is a workload of fio.
 func runPattern(p pattern) func(context.Context, *work, *server) (outcome, error) {
 	return func(ctx context.Context, w *work, s *server) (outcome, error) { return w.fio(ctx, s, p, w.Seconds) }
 }
 
 // copyOut reads the whole volume; holes are read too.
 func copyOut(ctx context.Context, w *work, s *server) (outcome, error) {
+	// Without it nbdcopy asks for holes and skips them, which is no speed.
 	return w.nbdcopy(ctx, s, "--no-extents", s.uri, "null:")
 }
 

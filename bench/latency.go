@@ -69,6 +69,8 @@ func (w *work) stream(ctx context.Context, s *server, way string) (stop func() e
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start streamer: %w", err)
 	}
+	// The busy server is the proof that the streamer moves data: fio connects
+	// and lays out its job first.
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -15,7 +15,7 @@ type openSSL struct{ program, name string }
 // Settings of the comparison with OpenSSL. Its own speed command counts whole
 // seconds and does not set a tweak for each sector; ours does.
 const (
-	sustained       = 0.5 // seconds of one average of ours
+	sustained       = 0.3 // seconds of one average of ours
 	opensslSeconds  = "1"
 	besideOpenSSL   = "sustained"
 	opensslCaseName = "openssl speed, %d B"

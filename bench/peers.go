@@ -19,11 +19,13 @@ func (e endpoint) nbdkit() []string {
 	return append(args, "-i", "127.0.0.1", "-p", e.port)
 }
 
+// nbdkitFile is a plain file: what a fast server without encryption does.
 func nbdkitFile(_ context.Context, w *work, dir string, e endpoint) (launch, error) {
 	img, err := image(dir, "plain.img", w.Size)
 	return e.launch("", append(e.nbdkit(), "file", img)...), err
 }
 
+// nbdkitLUKS decrypts in a filter above the file, by GnuTLS.
 func nbdkitLUKS(ctx context.Context, w *work, dir string, e endpoint) (launch, error) {
 	img, err := w.luks1(ctx, dir)
 	return e.launch("", append(e.nbdkit(), "--filter=luks", "file", img, "passphrase=+"+w.passphrase)...), err
@@ -35,11 +37,13 @@ func (e endpoint) qemu() []string {
 	return []string{"qemu-nbd", "-t", "-e", "16", "-k", e.socket, "--cache=writeback"}
 }
 
+// qemuRaw hands each request to a pool of threads.
 func qemuRaw(_ context.Context, w *work, dir string, e endpoint) (launch, error) {
 	img, err := image(dir, "plain.img", w.Size)
 	return e.launch("", append(e.qemu(), "-f", "raw", "--aio=threads", "--discard=unmap", img)...), err
 }
 
+// qemuLUKS decrypts in its one I/O thread.
 func qemuLUKS(ctx context.Context, w *work, dir string, e endpoint) (launch, error) {
 	img, err := w.luks1(ctx, dir)
 	return e.launch("", append(e.qemu(), "--object", "secret,id=s0,file="+w.passphrase,

@@ -211,7 +211,9 @@ func putDataKeys(ctx context.Context, st store.Store, m *keymgr.Manager, volumes
 	return nil
 }
 
+// putDataKey gives one new volume a data key.
 func putDataKey(tx store.Tx, m *keymgr.Manager) error {
+	// What stands in it does not change the time it takes to wrap.
 	b := make([]byte, dataKey)
 	copy(b, uuid.NewString()) // any bytes: this key protects nothing
 	k, err := keymgr.NewSecret(b)

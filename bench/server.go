@@ -27,17 +27,17 @@ const (
 // launch says how to start a server and where it then listens.
 type launch struct {
 	args        []string
-	network, at string
-	uri         string
+	network, at string // to see whether it is ready
+	uri         string // of its export, for clients
 	pidFile     string // of a server that goes to the background
 }
 
 // server is a running target.
 type server struct {
 	name string
-	uri  string
-	proc *os.Process
-	done chan struct{}
+	uri  string        // as fio and nbdcopy take it
+	proc *os.Process   // the one whose processor time counts
+	done chan struct{} // closed when it has ended
 }
 
 // startServer runs a server and waits until it greets.
@@ -158,6 +158,8 @@ func (s *server) stop() {
 // alive or not.
 func (s *server) cpu() time.Duration {
 	sum := ticksOf(readText(fmt.Sprintf("/proc/%d/stat", s.proc.Pid)))
+	// nbd-server forks for each connection: what ended is in the parent's
+	// counters, what has not is not.
 	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.proc.Pid))
 	for _, list := range children {
 		for _, pid := range strings.Fields(readText(list)) {

@@ -2,13 +2,16 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"lockplate/cipher"
+	"lockplate/nbd"
 )
 
 // need skips a test without the programs it drives.
@@ -140,5 +143,57 @@ func TestRekeyTakesOneTransaction(t *testing.T) {
 		if one == nil || whole == nil || len(one.Rounds) != 2 || slices.Min(one.Rounds) <= 0 || one.Median > whole.Median {
 			t.Errorf("%s volumes: %+v in %+v", n, one, whole)
 		}
+	}
+}
+
+// failing is a workload that no server can do.
+func failing(calls *int) func(context.Context, *work, *server) (outcome, error) {
+	return func(context.Context, *work, *server) (outcome, error) {
+		*calls++
+		return outcome{}, errors.New("cannot")
+	}
+}
+
+// The module's server is one that a client can write to and read from.
+func TestGoNBDServes(t *testing.T) {
+	dir := t.TempDir()
+	img, err := image(dir, "img", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	socket := filepath.Join(dir, "s")
+	go func() { ended <- ServeGoNBD(ctx, socket, img) }()
+	var c *nbd.Client
+	err = poll(t.Context(), startLimit, func() bool {
+		c, err = nbd.Dial(t.Context(), "nbd+unix:///"+export+"?socket="+socket, nbd.DialOptions{})
+		return err == nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WriteAt(t.Context(), []byte("hello"), 4096, 0); err != nil {
+		t.Error(err)
+	}
+	got := make([]byte, 5)
+	if err := c.ReadAt(t.Context(), got, 4096); err != nil || string(got) != "hello" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	c.Close()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// A server that dies at once, or never greets, must not hold up the run.
+func TestServerThatEndsAtOnceIsReported(t *testing.T) {
+	l := endpoint{socket: filepath.Join(t.TempDir(), "s")}.launch("", "sh", "-c", "echo out of cheese >&2; exit 1")
+	if _, err := startServer(t.Context(), "broken", l); err == nil || !strings.Contains(err.Error(), "ended at once") || !strings.Contains(err.Error(), "out of cheese") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := startServer(t.Context(), "absent", endpoint{}.launch("", "no-such-program")); err == nil || !strings.HasPrefix(err.Error(), "absent: ") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,6 +1,9 @@
 package bench
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // median of v; 0 if there is none. v keeps its order.
 func median(v []float64) float64 { return quantile(v, 0.5) }
@@ -39,4 +42,13 @@ func rotated(n, round int) []int {
 		out[i] = (i + round) % n
 	}
 	return out
+}
+
+// shortened keeps six digits: more are noise, and make the files long.
+func shortened(v float64) float64 {
+	short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+	if err != nil {
+		return v
+	}
+	return short
 }

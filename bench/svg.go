@@ -74,6 +74,7 @@ func (c chart) svg() string {
 		svgWidth, height, html.EscapeString(c.title), style, d.String())
 }
 
+// draw draws the plot and gives its height.
 func (c chart) draw(d *drawing) (height float64) {
 	d.text(8, 18, "start", "t", c.title+", "+c.unit)
 	if c.at != nil {
@@ -101,6 +102,8 @@ func (c chart) legend(d *drawing, y float64) float64 {
 
 // drawBars draws one bar for each series in each group.
 func (c chart) drawBars(d *drawing) float64 {
+	// Labels are to the left of the bars, values to the right: the longest bar
+	// has what is between.
 	most := c.most()
 	scale := (svgWidth - svgLabel - svgRight) / most
 	y := float64(svgTop)
@@ -181,6 +184,7 @@ func (c chart) drawLines(d *drawing) float64 {
 	return svgTop + lineSpace + 24
 }
 
+// points draws the line of one series, with a dot and the value at each place.
 func (c chart) points(d *drawing, i int, s series, px, py func(float64) float64) {
 	var path []string
 	for k, v := range s.values {

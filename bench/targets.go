@@ -20,6 +20,7 @@ import (
 type work struct {
 	GatewayOptions
 	dir        string
+	sockets    string // folder of the sockets, whose paths must be short (108 bytes, unix(7))
 	passphrase string // a file
 	src        string // a file as large as a volume, once it is needed
 }
@@ -28,8 +29,8 @@ type work struct {
 // and says how to start it at the end point.
 type target struct {
 	name    string
-	tools   []string
-	tls     bool
+	tools   []string // programs it needs
+	tls     bool     // clients must speak TLS
 	command func(ctx context.Context, w *work, dir string, e endpoint) (launch, error)
 }
 
@@ -77,20 +78,20 @@ func (e endpoint) launch(name string, args ...string) launch {
 	switch {
 	case e.socket != "":
 		return launch{args: args, network: "unix", at: e.socket, uri: "nbd+unix:///" + name + "?socket=" + e.socket}
-	case e.certs != "":
+	case e.certs != "": // by name: a client compares it with the certificate's
 		return launch{args: args, network: "tcp", at: "127.0.0.1:" + e.port, uri: "nbds://localhost:" + e.port + "/" + name + "?tls-certificates=" + e.certs}
 	}
 	return launch{args: args, network: "tcp", at: "127.0.0.1:" + e.port, uri: "nbd://localhost:" + e.port + "/" + name}
 }
 
 // prepare makes the scratch folder's common part, and refuses what cannot work.
-func prepare(dir string, o GatewayOptions) (*work, error) {
+func prepare(dir, sockets string, o GatewayOptions) (*work, error) {
 	for _, tool := range []string{"fio", "nbdcopy"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("the client is missing: %w", err)
 		}
 	}
-	w := &work{GatewayOptions: o, dir: dir, passphrase: filepath.Join(dir, "passphrase")}
+	w := &work{GatewayOptions: o, dir: dir, sockets: sockets, passphrase: filepath.Join(dir, "passphrase")}
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails
 	return w, os.WriteFile(w.passphrase, []byte(hex.EncodeToString(b)), 0o600)
@@ -117,7 +118,7 @@ func inMemory(dir string) bool {
 
 // source makes, once, a file of noise as large as a volume.
 func (w *work) source() (string, error) {
-	if w.src != "" {
+	if w.src != "" { // shared by all servers and rounds
 		return w.src, nil
 	}
 	name := filepath.Join(w.dir, "source")
@@ -158,7 +159,7 @@ func (w *work) start(ctx context.Context, t target) (*server, error) {
 // endpoint finds a place to listen: a Unix socket, or with --tls a free port.
 func (w *work) endpoint(dir string, tls bool) (e endpoint, err error) {
 	if !w.TLS {
-		return endpoint{socket: filepath.Join(dir, "nbd.sock")}, nil
+		return endpoint{socket: filepath.Join(w.sockets, filepath.Base(dir))}, nil
 	}
 	if e.port, err = freePort(); err != nil || !tls {
 		return e, err
@@ -198,7 +199,7 @@ func (w *work) tool(ctx context.Context, name string, args ...string) error {
 // lockplate makes a cluster of its own and a volume in it.
 func lockplate(encrypted bool) func(context.Context, *work, string, endpoint) (launch, error) {
 	return func(ctx context.Context, w *work, dir string, e endpoint) (launch, error) {
-		state, drive := filepath.Join(dir, "state"), filepath.Join(dir, "drive")
+		state, drive := filepath.Join(w.sockets, filepath.Base(dir)+"-state"), filepath.Join(dir, "drive")
 		if err := os.Mkdir(drive, 0o700); err != nil {
 			return launch{}, err
 		}
@@ -210,7 +211,9 @@ func lockplate(encrypted bool) func(context.Context, *work, string, endpoint) (l
 			return launch{}, err
 		}
 		serve := []string{w.Binary, "serve", "--state", state, "--api", "none", "--metrics", "none", "--nbd"}
-		sock := filepath.Join(dir, "first.sock")
+		sock := filepath.Join(w.sockets, filepath.Base(dir)+"-first")
+		// A volume is made by a running daemon; this one goes away again, and the
+		// one that is measured has done nothing before.
 		s, err := startServer(ctx, "prepare", endpoint{socket: sock}.launch("", append(serve, "unix:"+sock)...))
 		if err != nil {
 			return launch{}, err

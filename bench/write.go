@@ -34,7 +34,7 @@ func (r *Report) Write(docs string) error {
 	}
 	var raw bytes.Buffer
 	if err := r.JSON(&raw); err != nil {
-		return fmt.Errorf("encode values: %w", err)
+		return err
 	}
 	errs := []error{os.WriteFile(filepath.Join(dir, r.Name+".json"), raw.Bytes(), 0o644)}
 	for _, c := range r.charts {

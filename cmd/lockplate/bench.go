@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"io"
 	"os"
 
@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"lockplate/bench"
+	"lockplate/cipher"
 )
 
 // benchFlags are those that every benchmark takes.
@@ -50,20 +51,23 @@ func (f *benchFlags) check() error {
 }
 
 // showReport writes a report to where it belongs: the docs, or standard output.
-func (a *app) showReport(f *benchFlags, r *bench.Report) error {
-	if f.write != "" {
-		return r.Write(f.write)
-	}
-	var err error
-	if a.opt.json {
-		err = r.JSON(a.out)
-	} else {
-		err = r.Text(a.out)
+// What was measured for long is not lost when the docs cannot be written.
+func (a *app) showReport(f *benchFlags, r *bench.Report, err error) error {
+	if errors.Is(err, bench.ErrUnknown) || errors.Is(err, cipher.ErrNoEngine) {
+		return usage(err)
 	}
 	if err != nil {
-		return fmt.Errorf("write result: %w", err)
+		return err
 	}
-	return nil
+	if f.write != "" {
+		if err = r.Write(f.write); err == nil {
+			return nil
+		}
+	}
+	if a.opt.json {
+		return errors.Join(err, r.JSON(a.out))
+	}
+	return errors.Join(err, r.Text(a.out))
 }
 
 // benchLog is where progress goes: nowhere for those who read JSON.

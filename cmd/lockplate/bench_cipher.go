@@ -28,10 +28,7 @@ speed command gives averages: there both are averages.`,
 			r, err := bench.Cipher(c.Context(), bench.CipherOptions{
 				Rounds: f.rounds, Seconds: f.seconds, Engines: engines, OpenSSL: openssl, Log: a.benchLog(),
 			})
-			if err != nil {
-				return err
-			}
-			return a.showReport(&f, r)
+			return a.showReport(&f, r, err)
 		},
 	}
 	f.register(c.Flags())

@@ -88,8 +88,5 @@ func (a *app) benchServers(ctx context.Context, f *gatewayFlags, run func(contex
 		Binary: f.binary, Dir: f.dir, Size: int64(f.size), Seconds: f.seconds, Rounds: f.rounds,
 		Targets: f.targets, Jobs: f.jobs, Base: f.base, TLS: f.tls, Log: a.benchLog(),
 	})
-	if err != nil {
-		return err
-	}
-	return a.showReport(&f.benchFlags, r)
+	return a.showReport(&f.benchFlags, r, err)
 }

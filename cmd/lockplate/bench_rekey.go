@@ -29,10 +29,7 @@ for each number of volumes, which for 100000 takes some minutes.`,
 				}
 			}
 			r, err := bench.Rekey(c.Context(), bench.RekeyOptions{Dir: f.dir, Volumes: volumes, Rounds: f.rounds, Log: a.benchLog()})
-			if err != nil {
-				return err
-			}
-			return a.showReport(&f, r)
+			return a.showReport(&f, r, err)
 		},
 	}
 	f.register(c.Flags())
