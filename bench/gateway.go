@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,10 @@ type GatewayOptions struct {
 
 // Names of what is measured of a gateway, beside the rate.
 const (
-	serverCPU = "server CPU"
-	clientCPU = "client CPU"
+	serverCPU   = "server CPU"
+	clientCPU   = "client CPU"
+	serverCores = "server cores"
+	clientCores = "client cores"
 )
 
 // ErrUnknown says that a name given is that of no target and no workload.
@@ -89,7 +92,11 @@ func (o GatewayOptions) name() string {
 }
 
 // run starts the servers, has measure do its work, and stops them again.
-func (o GatewayOptions) run(ctx context.Context, r *Report, measure func(*work, []*server) error) error {
+func (o GatewayOptions) run(ctx context.Context, r *Report, measure func(*work, []*server) error) (err error) {
+	// A server that goes to the background leaves the folder it was started in.
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
 	list, err := chosen(targets(o.TLS), o.Targets, "target", func(t target) string { return t.name })
 	if err != nil {
 		return err
@@ -177,6 +184,8 @@ func (w *work) measure(ctx context.Context, r *Report, round int, j job, s *serv
 	each := map[bool]string{false: "s/GiB", true: "s/10^6 requests"}[j.small]
 	r.add(j.name, s.name, serverCPU, each, o.serverCPU.Seconds()/j.done(o))
 	r.add(j.name, s.name, clientCPU, each, o.clientCPU.Seconds()/j.done(o))
+	r.add(j.name, s.name, serverCores, "cores", o.serverCPU.Seconds()/o.seconds)
+	r.add(j.name, s.name, clientCores, "cores", o.clientCPU.Seconds()/o.seconds)
 	if j.alone {
 		for _, p := range []string{"p50", "p99", "p99.9"} {
 			r.add(j.name, s.name, p, "us", o.latency[p])

@@ -19,6 +19,12 @@ func (r *Report) gatewayTables(o GatewayOptions, list []job, servers []string) {
 	r.oursTable(list, servers)
 	r.valueTable(list, servers)
 	r.latencyTable(list, servers, r.base(o, servers))
+	r.ratioTable("Cores in use by server + client (medians): who is the bottleneck", list, servers, func(job, s string) string {
+		if r.find(job, s, serverCores) == nil {
+			return noValue
+		}
+		return middle(r.rounds(job, s, serverCores)) + " + " + middle(r.rounds(job, s, clientCores))
+	})
 }
 
 // aboutGateway says how the servers were run.

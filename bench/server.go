@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,6 +87,7 @@ func startDaemon(ctx context.Context, cmd *exec.Cmd, l launch) (*server, error) 
 		return pid > 1
 	})
 	if err != nil {
+		killStray(l.pidFile)
 		return nil, fmt.Errorf("no process id: %w", err)
 	}
 	proc, err := os.FindProcess(pid)
@@ -93,6 +95,28 @@ func startDaemon(ctx context.Context, cmd *exec.Cmd, l launch) (*server, error) 
 		return nil, err
 	}
 	return newServer(l, proc, func() { _, _ = proc.Wait() }), nil // however it ended
+}
+
+// killStray kills those of our children that were given the argument.
+func killStray(arg string) {
+	for _, pid := range childrenOf(os.Getpid()) {
+		if !slices.Contains(strings.Split(readText("/proc/"+pid+"/cmdline"), "\x00"), arg) {
+			continue
+		}
+		if n, err := strconv.Atoi(pid); err == nil {
+			_ = unix.Kill(n, unix.SIGKILL) // it may have ended
+		}
+	}
+}
+
+// childrenOf lists the children of a process, also those that other threads of
+// it started (proc(5)).
+func childrenOf(pid int) (list []string) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range files {
+		list = append(list, strings.Fields(readText(f))...)
+	}
+	return list
 }
 
 // newServer has wait run until the process has ended.
@@ -160,11 +184,8 @@ func (s *server) cpu() time.Duration {
 	sum := ticksOf(readText(fmt.Sprintf("/proc/%d/stat", s.proc.Pid)))
 	// nbd-server forks for each connection: what ended is in the parent's
 	// counters, what has not is not.
-	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.proc.Pid))
-	for _, list := range children {
-		for _, pid := range strings.Fields(readText(list)) {
-			sum += ticksOf(readText("/proc/" + pid + "/stat"))
-		}
+	for _, pid := range childrenOf(s.proc.Pid) {
+		sum += ticksOf(readText("/proc/" + pid + "/stat"))
 	}
 	return time.Duration(sum) * (time.Second / 100) // USER_HZ is 100 on every Linux
 }

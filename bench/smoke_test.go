@@ -197,3 +197,18 @@ func TestServerThatEndsAtOnceIsReported(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A server that goes to the background and then writes no process id must not
+// stay there.
+func TestStrayServerIsKilled(t *testing.T) {
+	const arg = "600.125" // seconds, and a number that nobody else has
+	cmd := exec.Command("sleep", arg)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killStray("some other argument")
+	killStray(arg)
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Errorf("ended with %v", err)
+	}
+}
