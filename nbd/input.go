@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,14 +19,23 @@ type input struct {
 	buf  *buffer
 	r, w int // buf.b[r:w] is read and not yet used
 
-	try func(fd uintptr) bool // readOnce, made once so that no read allocates
-	n   int                   // its results
-	err error
+	// ahead is how much is read beyond what was asked for. After a large
+	// payload it is a header: the next payload, likely as large, then goes
+	// where it belongs and is not copied.
+	ahead int
+	idle  func() // called before each wait for the client
+
+	try  func(fd uintptr) bool // readOnce, made once so that no read allocates
+	into []byte                // what it fills before the buffer
+	n    int                   // its results
+	err  error
+	iov  [2]unix.Iovec
 }
 
-// newInput makes the input of a connection in transmission.
-func newInput(nc net.Conn, pool *bufferPool) *input {
-	in := &input{nc: nc, raw: rawConn(nc), pool: pool}
+// newInput makes the input of a connection in transmission. idle is called
+// before each wait for the client.
+func newInput(nc net.Conn, pool *bufferPool, idle func()) *input {
+	in := &input{nc: nc, raw: rawConn(nc), pool: pool, ahead: inputBytes, idle: idle}
 	in.try = in.readOnce
 	if in.raw == nil {
 		in.buf = &buffer{b: make([]byte, tlsInputBytes), class: -1}
@@ -78,6 +88,7 @@ func (in *input) more() error {
 		in.r = 0
 	}
 	if in.raw == nil {
+		in.idle()
 		n, err := in.nc.Read(in.buf.b[in.w:])
 		in.w += n
 		if n > 0 {
@@ -91,19 +102,21 @@ func (in *input) more() error {
 	return in.err
 }
 
-// readOnce is one read that does not wait; false: nothing to be read yet.
+// readOnce is one read that does not wait, into what is to be filled and then
+// into the buffer; false: nothing to be read yet.
 func (in *input) readOnce(fd uintptr) bool {
 	if in.buf == nil {
 		in.buf = in.pool.get(inputBytes)
 	}
 	for {
-		in.n, in.err = unix.Read(int(fd), in.buf.b[in.w:])
+		in.n, in.err = in.readv(int(fd), in.buf.b[in.w:min(in.w+in.ahead, len(in.buf.b))])
 		if in.err != unix.EINTR {
 			break
 		}
 	}
 	switch {
 	case in.err == unix.EAGAIN:
+		in.idle()
 		in.release()
 		return false
 	case in.err != nil:
@@ -111,8 +124,27 @@ func (in *input) readOnce(fd uintptr) bool {
 	case in.n == 0:
 		in.err = io.EOF
 	}
-	in.w += in.n
+	direct := min(in.n, len(in.into))
+	in.into = in.into[direct:]
+	in.w += in.n - direct
 	return true
+}
+
+// readv reads into in.into and then into p.
+func (in *input) readv(fd int, p []byte) (int, error) {
+	if len(in.into) == 0 {
+		return unix.Read(fd, p)
+	}
+	in.iov[0].Base = unsafe.SliceData(in.into)
+	in.iov[0].SetLen(len(in.into))
+	in.iov[1].Base = unsafe.SliceData(p)
+	in.iov[1].SetLen(len(p))
+	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&in.iov)), 2)
+	clear(in.iov[:])
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 // release gives the buffer back if nothing is in it.
@@ -124,26 +156,45 @@ func (in *input) release() {
 	in.buf, in.r, in.w = nil, 0, 0
 }
 
-// readFull fills p. What is missing from the buffer is read straight into p
-// when it is much, else through the buffer together with what follows it.
+// readFull fills p. What is missing from the buffer is read straight into p,
+// together with what follows it.
 func (in *input) readFull(p []byte) error {
-	for {
-		n := 0
-		if in.buffered() > 0 {
-			n = copy(p, in.buf.b[in.r:in.w])
-			in.r += n
-		}
+	if in.buffered() > 0 {
+		n := copy(p, in.buf.b[in.r:in.w])
+		in.r += n
 		p = p[n:]
-		if len(p) == 0 {
-			return nil
-		}
-		if len(p) >= inputBytes/4 {
-			return noEOF(readAll(in.nc, p))
-		}
-		if err := in.fill(1); err != nil {
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if in.raw == nil {
+		return in.readPlain(p)
+	}
+	in.into = p
+	for len(in.into) > 0 {
+		if err := in.more(); err != nil {
+			in.into = nil
 			return noEOF(err)
 		}
 	}
+	return nil
+}
+
+// readPlain is readFull by the transport's own Read, with an empty buffer.
+func (in *input) readPlain(p []byte) error {
+	for len(p) > 0 && len(p) < len(in.buf.b) {
+		if err := in.fill(1); err != nil {
+			return noEOF(err)
+		}
+		n := copy(p, in.buf.b[in.r:in.w])
+		in.r += n
+		p = p[n:]
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	in.idle()
+	return noEOF(readAll(in.nc, p))
 }
 
 // readAll is io.ReadFull without its count.

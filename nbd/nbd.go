@@ -99,10 +99,14 @@ const (
 	unixSendBytes      = 1 << 20               // bytes a unix socket holds; fewer hand-overs between the two ends
 	tlsInputBytes      = 4 << 10               // bytes read at once over TLS, held while idle; a record is kept by crypto/tls
 	gatherBytes        = 64 << 10              // bytes gathered for one write where there is no writev
-	inlineBytes        = 32 << 10              // bytes; requests up to this size run in the reader while the device is fast
+	inlineBytes        = 1 << 20               // bytes; requests up to this size run in the reader while the device is fast
 	inlineLimit        = 60 * time.Microsecond // average time of a request below which the device counts as fast
+	bytesPerNano       = 4                     // bytes; what a fast device moves in a nanosecond
+	pieceBytes         = 128 << 10             // bytes; larger requests are run in such pieces while the device is fast
+	directBytes        = 16 << 10              // bytes; beyond a payload of this size only a header is read
 	batchReplies       = 16                    // replies gathered before a write; more makes the client wait for its first
 	batchBytes         = 128 << 10             // bytes of replies gathered before a write
+	putOffBytes        = 32 << 10              // bytes; larger reads are not begun while the socket is full
 	sparseBytes        = 64 << 10              // bytes; smaller reads are not looked through for zeroes
 	holeStepBytes      = 4 << 10               // bytes; zeroes are looked for in such blocks
 	minHole            = 16 << 10              // bytes; a shorter run of zeroes is cheaper as data

@@ -19,6 +19,7 @@ type request struct {
 	load   int64  // bytes of payload that follow the header
 	errno  Errno  // what is answered
 
+	piece  bool      // a WRITE run in pieces: data holds one
 	charge int64     // bytes taken from the limits
 	data   *buffer   // payload of WRITE, data of READ, extents of BLOCK_STATUS
 	meta   *buffer   // headers of a sparse read's chunks
@@ -201,6 +202,9 @@ func (r *request) memory() int64 {
 	case cmdRead:
 		return r.n
 	case cmdWrite:
+		if r.piece {
+			return pieceBytes
+		}
 		return r.load
 	case cmdBlockStatus:
 		return max(statusBytes, r.load)
@@ -232,4 +236,31 @@ func (r *request) deviceFlags() blockdev.Flag {
 func (r *request) reset() {
 	clear(r.parts)
 	*r = request{parts: r.parts[:0], segs: r.segs[:0]}
+}
+
+// fifo is a queue of requests, oldest first from at.
+type fifo struct {
+	list []*request
+	at   int
+}
+
+func (q *fifo) push(r *request) {
+	if q.at > len(q.list)/2 {
+		n := copy(q.list, q.list[q.at:])
+		clear(q.list[n:])
+		q.list, q.at = q.list[:n], 0
+	}
+	q.list = append(q.list, r)
+}
+
+// pop takes the oldest request; nil: there is none.
+func (q *fifo) pop() *request {
+	if q.at == len(q.list) {
+		q.list, q.at = q.list[:0], 0
+		return nil
+	}
+	r := q.list[q.at]
+	q.list[q.at] = nil
+	q.at++
+	return r
 }

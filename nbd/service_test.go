@@ -315,7 +315,7 @@ func TestNoAllocationPerRequest(t *testing.T) {
 	for _, m := range allModes {
 		s := startServer(t, Config{Exports: one(blockdev.NewMem(8 << 20))})
 		r := s.enter(t, m)
-		for _, n := range []uint64{4096, 256 << 10} {
+		for _, n := range []uint64{4096, 64 << 10, 1 << 20} {
 			data := bytes.Repeat([]byte{1}, int(n))
 			write := cat(r.requestHeader(cmdWrite, r.writeFlags(), 1, 0, n), data)
 			read := r.requestHeader(cmdRead, 0, 1, 0, n)

@@ -30,14 +30,14 @@ type session struct {
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
-	changed  sync.Cond  // something below got less
-	inflight int        // requests read and not yet answered
-	todo     []*request // for workers, oldest first from todoAt
-	todoAt   int
+	changed  sync.Cond // something below got less
+	inflight int       // requests read and not yet answered
+	todo     fifo      // for workers
+	later    fifo      // reads for the writer, when it has nothing to write
 	workers  int
 	queue    []*request // answered and not yet written
 	spare    []*request // the other queue, while one is being written
-	queued   int64      // bytes of queue, about
+	queued   int64      // bytes that the requests of queue moved
 	writing  bool       // somebody uses out
 	broken   bool       // replies can no longer be sent
 
@@ -51,7 +51,7 @@ type session struct {
 // newSession makes the session of a connection whose handshake is done.
 func newSession(srv *Server, nc net.Conn, dev blockdev.Device, t terms) *session {
 	s := &session{srv: srv, nc: nc, dev: dev, terms: t}
-	s.in = newInput(nc, &srv.pool)
+	s.in = newInput(nc, &srv.pool, func() { s.flush(false) })
 	s.out = newOutput(nc, &srv.pool)
 	s.ctx, s.cancel = context.WithCancel(srv.ctx)
 	s.changed.L = &s.mu
@@ -87,7 +87,7 @@ func (s *session) run() error {
 func (s *session) readRequests() error {
 	n := s.mode.headerBytes()
 	for {
-		if err := s.need(n); err != nil {
+		if err := s.in.fill(n); err != nil {
 			return err
 		}
 		r := s.srv.newRequest()
@@ -105,25 +105,19 @@ func (s *session) readRequests() error {
 	}
 }
 
-// need makes sure that n bytes are buffered. Before it waits for the client,
-// replies are sent that the client may be waiting for.
-func (s *session) need(n int) error {
-	if s.in.buffered() >= n {
-		return nil
-	}
-	s.flush(false)
-	return s.in.fill(n)
-}
-
 // accept takes in one request with its payload and has it run.
 func (s *session) accept(r *request) error {
-	s.begin(r)
+	s.srv.metrics.request(r.typ)
+	s.begin()
 	r.errno = s.validate(r)
 	if r.errno == 0 && r.load > maxPayloadBytes {
 		r.errno = EINVAL
 	}
 	if r.errno != 0 {
 		return s.refuse(r)
+	}
+	if s.inPieces(r) {
+		return s.runPieces(r)
 	}
 	if !s.reserve(r) {
 		s.end(r)
@@ -141,9 +135,8 @@ func (s *session) accept(r *request) error {
 	return nil
 }
 
-// begin counts r as in flight, once there is room for it.
-func (s *session) begin(r *request) {
-	s.srv.metrics.request(r.typ)
+// begin counts a request as in flight, once there is room for it.
+func (s *session) begin() {
 	s.srv.inflight.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,9 +160,6 @@ func (s *session) refuse(r *request) error {
 	if r.load > limit {
 		s.end(r)
 		return errProtocol{"payload_length"}
-	}
-	if r.load > int64(s.in.buffered()) {
-		s.flush(false)
 	}
 	if err := s.in.discard(r.load); err != nil {
 		s.end(r)
@@ -210,11 +200,9 @@ func (s *session) reserve(r *request) bool {
 
 // payload reads the payload of a valid request.
 func (s *session) payload(r *request) error {
+	s.lookAhead(r)
 	if r.load == 0 {
 		return nil
-	}
-	if r.load > int64(s.in.buffered()) {
-		s.flush(false)
 	}
 	r.data = s.srv.pool.get(r.memory())
 	if err := s.in.readFull(r.data.b[:r.load]); err != nil {
@@ -229,12 +217,14 @@ func (s *session) payload(r *request) error {
 // dispatch runs r here or has a worker run it.
 func (s *session) dispatch(r *request) {
 	if s.inline(r) {
-		s.perform(r)
-		s.enqueue(r)
+		if !s.putOff(r) {
+			s.perform(r)
+			s.enqueue(r)
+		}
 		return
 	}
 	s.mu.Lock()
-	s.todo = append(s.todo, r)
+	s.todo.push(r)
 	start := s.workers < maxWorkers
 	if start {
 		s.workers++
@@ -245,10 +235,31 @@ func (s *session) dispatch(r *request) {
 	}
 }
 
-// inline says whether the reader runs r itself: it is small, and such requests
-// have lately taken less time than a hand-over is worth.
+// putOff leaves a read to whoever writes, if the socket is full: only when its
+// predecessors are on their way is there any use in it, and its data are then
+// still in the processor's cache when they are written.
+func (s *session) putOff(r *request) bool {
+	if r.typ != cmdRead || r.n < putOffBytes {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writing {
+		s.later.push(r)
+	}
+	return s.writing
+}
+
+// inline says whether the reader runs r itself: it is not too large, and such
+// requests have lately taken less time than a hand-over is worth.
 func (s *session) inline(r *request) bool {
-	if (r.typ != cmdRead && r.typ != cmdWrite) || r.n > inlineBytes || r.flags&flagFUA != 0 {
+	return r.n <= inlineBytes && s.fast(r)
+}
+
+// fast says whether r is a plain read or write, which the device has lately
+// done at once.
+func (s *session) fast(r *request) bool {
+	if (r.typ != cmdRead && r.typ != cmdWrite) || r.flags&flagFUA != 0 {
 		return false
 	}
 	ns := s.speed[r.typ].Load()
@@ -260,19 +271,25 @@ func (s *session) perform(r *request) {
 	start := time.Now()
 	err := s.execute(s.ctx, r)
 	if r.n <= inlineBytes && r.flags&flagFUA == 0 {
-		s.learn(r.typ, time.Since(start))
+		s.learn(r.typ, r.n, time.Since(start))
 	}
+	s.fail(r, err)
+}
+
+// fail puts an error of the device into the answer of r.
+func (s *session) fail(r *request, err error) {
 	if err != nil {
 		r.errno = errnoOf(err)
 		s.srv.logFailure(s, r, err)
 	}
 }
 
-// learn takes the time of one small request into the average. One outlier
-// counts for at most the limit, so that it takes several to leave the reader.
-func (s *session) learn(typ uint16, d time.Duration) {
+// learn takes the time of one request of n bytes, less what moving them in
+// memory takes, into the average. One outlier counts for at most the limit, so
+// that it takes several to leave the reader.
+func (s *session) learn(typ uint16, n int64, d time.Duration) {
 	old := s.speed[typ].Load()
-	ns := min(int64(d), 4*int64(inlineLimit)) + 1 // never 0, which means not known
+	ns := min(max(int64(d)-n/bytesPerNano, 0), 2*int64(inlineLimit)) + 1 // never 0, which means not known
 	if old != 0 {
 		ns = old + (ns-old)/4
 	}
@@ -283,16 +300,13 @@ func (s *session) learn(typ uint16, d time.Duration) {
 func (s *session) runWorker() {
 	for {
 		s.mu.Lock()
-		if s.todoAt == len(s.todo) {
-			s.todo, s.todoAt = s.todo[:0], 0
+		r := s.todo.pop()
+		if r == nil {
 			s.workers--
 			s.changed.Broadcast()
 			s.mu.Unlock()
 			return
 		}
-		r := s.todo[s.todoAt]
-		s.todo[s.todoAt] = nil
-		s.todoAt++
 		s.mu.Unlock()
 		s.perform(r)
 		s.reply(r)
@@ -304,7 +318,7 @@ func (s *session) reply(r *request) {
 	s.encodeReply(r)
 	s.mu.Lock()
 	s.queue = append(s.queue, r)
-	s.queued += r.charge
+	s.queued += r.n
 	start := !s.writing
 	s.writing = true
 	s.mu.Unlock()
@@ -319,7 +333,7 @@ func (s *session) enqueue(r *request) {
 	s.encodeReply(r)
 	s.mu.Lock()
 	s.queue = append(s.queue, r)
-	s.queued += r.charge
+	s.queued += r.n
 	full := len(s.queue) >= batchReplies || s.queued >= batchBytes
 	s.mu.Unlock()
 	if full {
@@ -359,8 +373,9 @@ func (s *session) flush(wait bool) {
 	}
 }
 
-// runWriter writes until nothing is queued. The caller has set writing; what
-// out may still hold from before is written first.
+// runWriter writes until nothing is queued, and runs the reads that were put
+// off. The caller has set writing; what out may still hold from before is
+// written first.
 func (s *session) runWriter() {
 	if !s.out.empty() {
 		s.written(s.out.write(true))
@@ -375,7 +390,15 @@ func (s *session) runWriter() {
 func (s *session) load() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
+	for len(s.queue) == 0 {
+		if r := s.later.pop(); r != nil {
+			s.mu.Unlock()
+			s.perform(r)
+			s.encodeReply(r)
+			s.mu.Lock()
+			s.queue = append(s.queue, r)
+			break
+		}
 		s.writing = false
 		s.changed.Broadcast()
 		return false

@@ -34,7 +34,7 @@ func TestInputGivesEveryByte(t *testing.T) {
 				ends[1].Close()
 			}()
 			var pool bufferPool
-			in := newInput(ends[0], &pool)
+			in := newInput(ends[0], &pool, func() {})
 			rnd := rand.New(rand.NewPCG(2, 2))
 			var got []byte
 			for len(sent)-len(got) > 100_000 {
@@ -77,7 +77,7 @@ func TestInputGivesEveryByte(t *testing.T) {
 func TestInputHoldsNothingWhileItWaits(t *testing.T) {
 	a, b := pipe(t)
 	var pool bufferPool
-	in := newInput(a, &pool)
+	in := newInput(a, &pool, func() {})
 	if _, err := b.Write(make([]byte, 28)); err != nil {
 		t.Fatal(err)
 	}

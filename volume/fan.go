@@ -10,6 +10,7 @@ const (
 	fanMin     = 256 << 10 // requests from here on are split
 	fanChunk   = 128 << 10 // fits in the second-level cache with room to spare
 	maxHelpers = 7         // goroutines beside the callers, per volume
+	spareCores = 2         // with so many or fewer there are no helpers: they have a front end and its client to run
 )
 
 type fanKind uint8
@@ -65,6 +66,14 @@ func (v *Volume) fanOut(ctx context.Context, kind fanKind, p []byte, off int64) 
 	f.ctx, f.p, f.err = nil, nil, nil
 	v.fans.Put(f)
 	return err
+}
+
+// split says whether to work on n bytes in chunks: where helpers can be had, or
+// where the lower device moves data in memory, as its taking any alignment
+// tells: a chunk is still in the processor's cache when its second half of the
+// work begins. To a disk itself one large request is better than several.
+func (v *Volume) split(n int) bool {
+	return v.sectors != nil && n >= fanMin && (v.maxHelp > 0 || v.inMemory)
 }
 
 func (f *fan) runHelper() {

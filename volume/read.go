@@ -33,7 +33,7 @@ func (v *Volume) ReadAt(ctx context.Context, p []byte, off int64) error {
 
 // readWhole reads whole units in place.
 func (v *Volume) readWhole(ctx context.Context, p []byte, off int64) error {
-	if v.sectors != nil && len(p) >= fanMin {
+	if v.split(len(p)) {
 		return v.fanOut(ctx, fanRead, p, off)
 	}
 	return v.readChunk(ctx, p, off)

@@ -59,6 +59,7 @@ type Volume struct {
 	fans     sync.Pool
 	helpers  atomic.Int64 // running helper goroutines
 	maxHelp  int64
+	inMemory bool // lower copies to and from memory, at least mostly
 	resizing sync.Mutex
 }
 
@@ -87,7 +88,8 @@ func Open(lower blockdev.Device, s cipher.Sectors, o Options) (*Volume, error) {
 	v.locks.init(v.unit)
 	v.small = newPool(smallBuffer, smallBuffers)
 	v.large = newPool(largeBuffer, largeBuffers)
-	v.maxHelp = int64(min(runtime.GOMAXPROCS(0)-1, maxHelpers))
+	v.maxHelp = int64(max(0, min(runtime.GOMAXPROCS(0)-spareCores, maxHelpers)))
+	v.inMemory = lower.Info().Align <= 1
 	v.fans.New = func() any { return newFan(v) }
 	return v, nil
 }

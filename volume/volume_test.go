@@ -175,6 +175,7 @@ func TestLargeRequestsUseSeveralCores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		low := newLower(4<<20, 1)
 		v := mustOpen(t, low, 4096, Options{})
+		v.maxHelp = 1
 		p := make([]byte, fanMin)
 		for op, do := range map[string]func() error{
 			"read":  func() error { return v.ReadAt(t.Context(), p, 0) },

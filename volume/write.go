@@ -45,7 +45,7 @@ func (v *Volume) writeWhole(ctx context.Context, p []byte, off int64, f blockdev
 		return err
 	}
 	defer v.locks.unlock(s)
-	if v.sectors == nil || len(p) < fanMin {
+	if !v.split(len(p)) {
 		return v.writeChunk(ctx, p, off, f)
 	}
 	if f&blockdev.FUA == 0 {
