@@ -38,12 +38,16 @@ func memoryGateway(t *testing.T, serve ...string) *gateway {
 // takes, times their number.
 func TestCostOfManyVolumes(t *testing.T) {
 	n := *scaleVolumes
-	g := memoryGateway(t)
+	profiles := freeAddr(t)
+	g := memoryGateway(t, "--pprof", "tcp:"+profiles)
+	goroutines := func() int {
+		return firstInt(t, goroutineTotal, httpGet(t, "http://"+profiles+"/debug/pprof/goroutine?debug=1"))
+	}
 	a := g.admin()
 	a.volumes(t, "first", 1, 4<<20)
 	g.stop()
 	alone := g.start()
-	one := g.proc.usage(t)
+	one, few := g.proc.usage(t), goroutines()
 	begin := time.Now()
 	a.volumes(t, "vol", n, 4<<20)
 	t.Logf("%d volumes made in %v", n, time.Since(begin).Round(time.Millisecond))
@@ -58,6 +62,9 @@ func TestCostOfManyVolumes(t *testing.T) {
 	}
 	if more := many.files - one.files; more > n+8 {
 		t.Errorf("%d file descriptors for %d volumes", more, n)
+	}
+	if all := goroutines(); all > few+8 {
+		t.Errorf("%d goroutines with %d volumes, %d with one", all, n, few)
 	}
 	if limit := alone + time.Second + time.Duration(n)*5*time.Millisecond; start > limit {
 		t.Errorf("start took %v, want under %v", start, limit)
