@@ -31,8 +31,8 @@ type Report struct {
 	Failures []string       `json:"failures,omitempty"` // what a target could not do
 	Values   []*Measurement `json:"values"`
 
-	about  string // one sentence on what was run
-	tables []table
+	about  string  // one sentence on what was run
+	tables []table // made when all is measured, from Values alone
 	charts []chart
 }
 
@@ -52,6 +52,8 @@ type Measurement struct {
 
 // add appends the value of the present round.
 func (r *Report) add(job, target, metric, unit string, v float64) {
+	// A run has some thousand measurements: a search is as good as an index, and
+	// keeps the order in which they were taken.
 	m := r.find(job, target, metric)
 	if m == nil {
 		m = &Measurement{Case: job, Target: target, Metric: metric, Unit: unit}

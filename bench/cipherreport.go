@@ -11,6 +11,8 @@ func (r *Report) cipherTables(o CipherOptions, openssl []openSSL) {
 	r.about = fmt.Sprintf("One core, AES-256; %d interleaved rounds, in each the best of %d tries of about %.3g ms; medians, "+
 		"ratios within a round. The limit is AES rounds back to back with nothing else, 14 a block, with the registers of that engine.",
 		o.Rounds, tries, o.Seconds*1000)
+	// What takes part is named by its version: figures of OpenSSL differ by a
+	// factor of three between versions.
 	for _, p := range openssl {
 		r.Versions = append(r.Versions, p.name)
 	}

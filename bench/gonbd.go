@@ -25,6 +25,8 @@ func ServeGoNBD(ctx context.Context, socket, file string) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	context.AfterFunc(ctx, func() { ln.Close() })
+	// One back end for all connections, as in the module's example: its lock is
+	// part of what is measured.
 	disk := backend.NewFileBackend(f)
 	for {
 		c, err := ln.Accept()

@@ -95,6 +95,8 @@ func (w *work) stream(ctx context.Context, s *server, way string) (stop func() e
 // fairnessTables makes what people read of the values.
 func (r *Report) fairnessTables(o GatewayOptions, list []job, servers []string) {
 	r.aboutGateway(o)
+	// Alone and beside are measured one after the other in each round, so that
+	// their ratio is of one moment of the machine.
 	r.about += " The streamer moves 1 MiB at a time, 4 in flight, in the same direction on another connection."
 	t := table{
 		title: "Latency in µs (quarters of the rounds around the median)",

@@ -21,6 +21,7 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%s, %d cores, Linux %s, load average %s", m.CPU, m.Cores, m.Kernel, m.Load)
 }
 
+// machine looks at this one.
 func machine() Machine {
 	load := "unknown"
 	if f := strings.Fields(readText("/proc/loadavg")); len(f) > 1 {
@@ -29,6 +30,8 @@ func machine() Machine {
 	return Machine{cpuModel(), runtime.NumCPU(), strings.TrimSpace(readText("/proc/sys/kernel/osrelease")), load}
 }
 
+// cpuModel is the kernel's name of the processor, or its architecture where the
+// kernel tells none.
 func cpuModel() string {
 	for line := range strings.Lines(readText("/proc/cpuinfo")) {
 		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {

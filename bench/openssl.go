@@ -51,7 +51,7 @@ func (r *Report) besideOpenSSL(ctx context.Context, o CipherOptions, programs []
 			r.add(fmt.Sprintf(opensslCaseName, sector), p.name, besideOpenSSL, perSecond, v)
 		}
 		for _, e := range o.Engines {
-			if len(programs) == 0 || e == plainEngine {
+			if len(programs) == 0 || e == plainEngine { // nothing to compare, or too slow to be of interest
 				continue
 			}
 			for _, call := range []int{sector, 64 << 10} {
@@ -71,6 +71,7 @@ func (r *Report) besideOpenSSL(ctx context.Context, o CipherOptions, programs []
 // speed runs OpenSSL's own measurement with one data unit of so many bytes a
 // call.
 func (p openSSL) speed(ctx context.Context, bytes int) (float64, error) {
+	// -elapsed: by the clock, as ours are, not by processor time.
 	cmd := exec.CommandContext(ctx, p.program, "speed", "-mr", "-elapsed", "-seconds", opensslSeconds,
 		"-bytes", strconv.Itoa(bytes), "-evp", "aes-256-xts")
 	out, err := cmd.Output()

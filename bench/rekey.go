@@ -40,6 +40,8 @@ const (
 // and the whole from the call to the confirmed end.
 func Rekey(ctx context.Context, o RekeyOptions) (*Report, error) {
 	r := &Report{Name: "rekey", Title: "Rekey of the master key", Settings: o, Time: time.Now()}
+	// Filling a store takes longer than its rekey: it is done once, and every
+	// round rekeys what the one before left.
 	stores := make([]*rekeyStore, len(o.Volumes))
 	for i, n := range o.Volumes {
 		s, err := newRekeyStore(ctx, o.Dir, n)

@@ -46,10 +46,11 @@ func colour(n int) string {
 	return c[n%len(c)]
 }
 
-// style has texts follow the reader's light or dark theme; nothing is painted
-// behind them.
-const style = `<style>text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}.v{font-size:9px}` +
-	`.g{stroke:#8888;stroke-width:1}.e{stroke:#888;stroke-width:1}@media(prefers-color-scheme:dark){text{fill:#e6edf3}}</style>`
+// style has texts in a grey that can be read on white and on black, since the
+// page around a picture may have another theme than the reader's system;
+// nothing is painted behind them.
+const style = `<style>text{font:12px system-ui,sans-serif;fill:#737b85}.t{font-weight:600;font-size:14px}.v{font-size:9px}` +
+	`.g{stroke:#8888;stroke-width:1}.e{stroke:#888;stroke-width:1}</style>`
 
 // drawing collects the elements of a plot.
 type drawing struct{ strings.Builder }

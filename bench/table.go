@@ -10,7 +10,7 @@ import (
 
 // table is what people read of a report.
 type table struct {
-	title string
+	title string // without a full stop: a colon or nothing follows
 	head  []string
 	rows  [][]string
 }
@@ -18,6 +18,7 @@ type table struct {
 // noValue stands where nothing was measured.
 const noValue = "-"
 
+// row adds a row; it has as many cells as the head.
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 // markdown gives the table in Markdown.

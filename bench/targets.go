@@ -169,6 +169,7 @@ func (w *work) endpoint(dir string, tls bool) (e endpoint, err error) {
 }
 
 // freePort finds a TCP port that nobody listens on.
+// Somebody may take it before the server does; then the server says so.
 func freePort() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -236,7 +237,7 @@ func (e endpoint) lockplate() []string {
 	switch {
 	case e.socket != "":
 		return []string{"unix:" + e.socket}
-	case e.certs != "":
+	case e.certs != "": // with a certificate, TCP clients must use TLS
 		return []string{"tcp:127.0.0.1:" + e.port, "--nbd-cert", filepath.Join(e.certs, "server-cert.pem"), "--nbd-key", filepath.Join(e.certs, "server-key.pem")}
 	}
 	return []string{"tcp:127.0.0.1:" + e.port}

@@ -24,6 +24,7 @@ func marks(name string) (begin, end string) {
 // Write puts the tables between the marks of the page in docs, and raw values
 // and plots into the folder beside it.
 func (r *Report) Write(docs string) error {
+	// The page goes first: without its marks nothing is written at all.
 	begin, end := marks(r.Name)
 	if err := replaceMarked(filepath.Join(docs, page), begin, end, r.Markdown(folder)); err != nil {
 		return err

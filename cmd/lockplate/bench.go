@@ -37,7 +37,9 @@ are installed; those that are not are named.`,
 	return c
 }
 
+// register adds the flags that all benchmarks have.
 func (f *benchFlags) register(fs *pflag.FlagSet) {
+	// The defaults are in f already: each benchmark has its own.
 	fs.IntVar(&f.rounds, "rounds", f.rounds, "rounds; their median is reported")
 	fs.StringVar(&f.write, "write", "", "directory of docs: put the tables between their marks in BENCHMARKS.md, raw values and plots into bench/")
 }

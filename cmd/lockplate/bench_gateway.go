@@ -24,6 +24,8 @@ type gatewayFlags struct {
 
 // benchGatewayCommand measures the NBD server.
 func (a *app) benchGatewayCommand() *cobra.Command {
+	// In memory, beside the plaintext server that is the fastest of the peers in
+	// C: what a disk takes would hide what the servers take.
 	f := gatewayFlags{benchFlags: benchFlags{rounds: 5, seconds: 2, dir: memoryDir()}, size: 512 << 20, base: "nbdkit file"}
 	var rows strings.Builder
 	for _, j := range bench.JobNames() {
@@ -57,6 +59,7 @@ The workloads:
 	return c
 }
 
+// register adds the flags of the benchmarks that start servers.
 func (f *gatewayFlags) register(c *cobra.Command) {
 	fs := c.Flags()
 	f.benchFlags.register(fs)
