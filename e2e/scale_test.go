@@ -136,6 +136,14 @@ func (p pair) check(t *testing.T) {
 	}
 }
 
+// measuresThroughput is for tests that mean nothing beside others.
+func measuresThroughput(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("measures throughput: not with -short")
+	}
+}
+
 func repeat(n int, uri func(int) string) (out []string) {
 	for i := range n {
 		out = append(out, uri(i))
@@ -146,6 +154,7 @@ func repeat(n int, uri func(int) string) (out []string) {
 // The same data, by as many connections, in one volume and in 64; and one
 // busy volume alone and beside 63 idle ones.
 func TestThroughputAsVolumesGrow(t *testing.T) {
+	measuresThroughput(t)
 	need(t, "fio")
 	const volumes, size = 64, 8 << 20
 	few, many := memoryGateway(t), memoryGateway(t)
@@ -169,6 +178,7 @@ func TestThroughputAsVolumesGrow(t *testing.T) {
 
 // One connection, and 256 that share the work; and one beside 255 idle ones.
 func TestThroughputAsConnectionsGrow(t *testing.T) {
+	measuresThroughput(t)
 	need(t, "fio")
 	const conns, size = 256, 256 << 20
 	quiet, crowded := memoryGateway(t), memoryGateway(t)
@@ -270,6 +280,7 @@ func (g *gateway) idOf(a *admin, name string) int64 {
 // The same number of blocks, spread over 1 GiB and over 4 TiB. What the file
 // system takes for them is measured beside it: its tree is deeper for 4 TiB.
 func TestThroughputAsTheVolumeGrows(t *testing.T) {
+	measuresThroughput(t)
 	const blocks = 16 << 10 // 64 MiB of data, and a page of the tree for each
 	g := newGateway(t)
 	seed := rand.New(rand.NewPCG(1, 2))
