@@ -27,7 +27,7 @@ const (
 	soakPhases  = 4                // at least; between them the gateway is idle and is looked at
 	soakPhase   = 30 * time.Second // at most
 	soakVolume  = 8 << 20
-	soakGrowth  = 24 << 20 // bytes of memory more than after the first phase, what was freed and is not given back yet among it
+	soakGrowth  = 40 << 20 // bytes of memory more than after the first phase, what was freed and is not given back yet among it
 	soakHeap    = 8 << 20  // bytes in use of those
 	soakLargest = 128 << 10
 )
