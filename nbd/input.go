@@ -170,14 +170,31 @@ func (in *input) readFull(p []byte) error {
 	if in.raw == nil {
 		return in.readPlain(p)
 	}
-	in.into = p
-	for len(in.into) > 0 {
+	_, err := in.readSome(p, 0, len(p))
+	return err
+}
+
+// readSome reads into p behind the have bytes that are there, until they are at
+// least least, and returns how many they are.
+func (in *input) readSome(p []byte, have, least int) (int, error) {
+	if in.buffered() > 0 {
+		n := copy(p[have:], in.buf.b[in.r:in.w])
+		in.r += n
+		have += n
+	}
+	if in.raw == nil {
+		return len(p), in.readFull(p[have:])
+	}
+	in.into = p[have:]
+	for len(p)-len(in.into) < least {
 		if err := in.more(); err != nil {
 			in.into = nil
-			return noEOF(err)
+			return 0, noEOF(err)
 		}
 	}
-	return nil
+	have = len(p) - len(in.into)
+	in.into = nil
+	return have, nil
 }
 
 // readPlain is readFull by the transport's own Read, with an empty buffer.

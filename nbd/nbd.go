@@ -102,7 +102,9 @@ const (
 	inlineBytes        = 1 << 20               // bytes; requests up to this size run in the reader while the device is fast
 	inlineLimit        = 60 * time.Microsecond // average time of a request below which the device counts as fast
 	bytesPerNano       = 4                     // bytes; what a fast device moves in a nanosecond
-	pieceBytes         = 128 << 10             // bytes; larger requests are run in such pieces while the device is fast
+	pieceBytes         = 256 << 10             // bytes; larger writes are run in such pieces at most while the device is fast
+	leastPiece         = 32 << 10              // bytes; less is not worth a write
+	pieceAlign         = 4096                  // pieces end at a multiple of so many bytes
 	directBytes        = 16 << 10              // bytes; beyond a payload of this size only a header is read
 	batchReplies       = 16                    // replies gathered before a write; more makes the client wait for its first
 	batchBytes         = 128 << 10             // bytes of replies gathered before a write

@@ -2,8 +2,8 @@ package nbd
 
 import "time"
 
-// A large write to a fast device is run by the reader in pieces, one after the
-// other: a piece stays in the processor's cache from the socket to the device,
+// A large write to a fast device is run by the reader in pieces, as they come: a
+// piece stays in the processor's cache from the socket to the device,
 // the client sends the next one meanwhile, and a write of any size needs the
 // memory of one. Durable writes are left whole: one sync costs less than
 // several. (Reads gain nothing: a client is woken for every piece.)
@@ -30,29 +30,41 @@ func (s *session) runPieces(r *request) error {
 	return nil
 }
 
-// writePieces takes the payload of r and writes it. After an error the rest is
-// thrown away.
+// writePieces takes the payload of r and writes it, as much at a time as the
+// socket holds: a client that sleeps until most of what it sent is taken can
+// then send on while a piece is written. After an error the rest is thrown away.
 func (s *session) writePieces(r *request) error {
+	have := int64(0) // bytes in the buffer
 	for at := int64(0); at < r.n; {
-		n := pieceAt(r.off+at, r.n-at)
-		p := r.data.b[:n]
-		if err := s.in.readFull(p); err != nil {
+		most := min(pieceBytes, r.n-at)
+		s.in.ahead = 0
+		if most == r.n-at {
+			s.lookAhead(r)
+		}
+		n, err := s.in.readSome(r.data.b[:most], int(have), int(min(most, leastPiece)))
+		if err != nil {
 			return err
 		}
-		if r.errno == 0 {
-			start := time.Now()
-			err := s.dev.WriteAt(s.ctx, p, r.off+at, 0)
-			s.learn(r.typ, n, time.Since(start))
-			s.fail(r, err)
+		if have = int64(n); have < r.n-at {
+			n -= int((r.off + at + have) % pieceAlign)
 		}
-		at += n
+		s.writePiece(r, r.data.b[:n], r.off+at)
+		have = int64(copy(r.data.b, r.data.b[n:have]))
+		at += int64(n)
 	}
 	return nil
 }
 
-// pieceAt is the length of the first piece of n bytes at off. All but the first
-// begin at a multiple of pieceBytes.
-func pieceAt(off, n int64) int64 { return min(n, pieceBytes-off%pieceBytes) }
+// writePiece writes p at off, unless a piece before has failed.
+func (s *session) writePiece(r *request, p []byte, off int64) {
+	if r.errno != 0 {
+		return
+	}
+	start := time.Now()
+	err := s.dev.WriteAt(s.ctx, p, off, 0)
+	s.learn(r.typ, int64(len(p)), time.Since(start))
+	s.fail(r, err)
+}
 
 // lookAhead sets how much is read beyond the payload of r.
 func (s *session) lookAhead(r *request) {

@@ -24,7 +24,7 @@ func (s *testServer) foundFast() {
 // written and the connection goes on.
 func TestLargeWritesInPieces(t *testing.T) {
 	for _, m := range allModes {
-		mem := blockdev.NewMem(1 << 20)
+		mem := blockdev.NewMem(8 << 20)
 		dev := blockdevtest.NewFaulty(mem)
 		s := startServer(t, Config{Exports: one(dev)})
 		r := s.enter(t, m)
