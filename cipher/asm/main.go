@@ -15,7 +15,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-//go:generate go run . -out ../xts_amd64.s -stubs ../xts_amd64_stubs.go -pkg cipher
+//go:generate go run . -out ../xts_amd64.s -stubs ../xts_stubs_amd64.go -pkg cipher
 //go:generate go run . -limit -out ../../bench/limit_amd64.s -stubs ../../bench/limit_stubs_amd64.go -pkg bench
 
 // Layout of the structure schedule in package cipher, in bytes.
