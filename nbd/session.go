@@ -235,19 +235,20 @@ func (s *session) dispatch(r *request) {
 	}
 }
 
-// putOff leaves a read to whoever writes, if the socket is full: only when its
-// predecessors are on their way is there any use in it, and its data are then
-// still in the processor's cache when they are written.
+// putOff leaves a read to whoever writes, if the socket is full and enough waits
+// for it: when its predecessors are on their way, its data are still in the
+// processor's cache when they are written.
 func (s *session) putOff(r *request) bool {
 	if r.typ != cmdRead || r.n < putOffBytes {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.writing {
+	full := s.writing && s.queued >= backlogBytes
+	if full {
 		s.later.push(r)
 	}
-	return s.writing
+	return full
 }
 
 // inline says whether the reader runs r itself: it is not too large, and such
@@ -390,15 +391,10 @@ func (s *session) runWriter() {
 func (s *session) load() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.queue) == 0 {
-		if r := s.later.pop(); r != nil {
-			s.mu.Unlock()
-			s.perform(r)
-			s.encodeReply(r)
-			s.mu.Lock()
-			s.queue = append(s.queue, r)
-			break
-		}
+	if len(s.queue) == 0 {
+		s.runLater()
+	}
+	if len(s.queue) == 0 {
 		s.writing = false
 		s.changed.Broadcast()
 		return false
@@ -409,6 +405,21 @@ func (s *session) load() bool {
 		s.out.load(r.parts)
 	}
 	return true
+}
+
+// runLater runs the oldest read that was put off and queues its answer. The
+// caller holds mu, which is given up meanwhile.
+func (s *session) runLater() {
+	r := s.later.pop()
+	if r == nil {
+		return
+	}
+	s.mu.Unlock()
+	s.perform(r)
+	s.encodeReply(r)
+	s.mu.Lock()
+	s.queue = append(s.queue, r)
+	s.queued += r.n
 }
 
 // written ends the requests whose answers are written, or can never be.
