@@ -108,8 +108,6 @@ const (
 	directBytes        = 16 << 10              // bytes; beyond a payload of this size only a header is read
 	batchReplies       = 16                    // replies gathered before a write; more makes the client wait for its first
 	batchBytes         = 128 << 10             // bytes of replies gathered before a write
-	putOffBytes        = 32 << 10              // bytes; larger reads are not begun …
-	backlogBytes       = 512 << 10             // bytes; … while so much waits for a full socket
 	sparseBytes        = 64 << 10              // bytes; smaller reads are not looked through for zeroes
 	holeStepBytes      = 4 << 10               // bytes; zeroes are looked for in such blocks
 	minHole            = 16 << 10              // bytes; a shorter run of zeroes is cheaper as data

@@ -3,7 +3,6 @@ package nbd
 import (
 	"bytes"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 
 	"lockplate/blockdev"
@@ -56,44 +55,5 @@ func TestLargeWritesInPieces(t *testing.T) {
 			t.Errorf("%v: %d writes, want none after the second, which failed", m, n)
 		}
 		r.alive()
-	}
-}
-
-// TestReadsWaitForTheSocket asks for far more than the socket holds. Reads are
-// begun only when it takes answers again, and all of them are answered.
-func TestReadsWaitForTheSocket(t *testing.T) {
-	const n, requests = 1 << 20, 48
-	mem := blockdev.NewMem(n)
-	data := make([]byte, n)
-	rand.NewChaCha8([32]byte{8}).Read(data)
-	if err := mem.WriteAt(t.Context(), bytes.Clone(data), 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	dev := blockdevtest.NewFaulty(mem)
-	s := startServer(t, Config{Exports: one(dev)})
-	r := s.enter(t, modeSimple)
-	r.alive()
-	for i := range uint64(requests) {
-		s.foundFast()
-		r.send(r.requestHeader(cmdRead, 0, i, 0, n))
-	}
-	// The answer to a flush comes late, but it must not wait for ever either.
-	r.send(r.requestHeader(cmdFlush, 0, requests, 0, 0))
-	for s.inflight.Load() != requests+1 && dev.Count(blockdevtest.OpFlush) < 2 {
-		runtime.Gosched()
-	}
-	if got := dev.Count(blockdevtest.OpRead); got > requests/2 {
-		t.Errorf("%d reads were begun for a client that takes no answer", got)
-	}
-	seen := map[uint64]bool{}
-	for range requests + 1 {
-		h := r.read(simpleBytes)
-		cookie := h[15]
-		if seen[uint64(cookie)] = true; cookie < requests && !bytes.Equal(r.read(n), data) {
-			t.Fatal("bytes differ")
-		}
-	}
-	if len(seen) != requests+1 {
-		t.Errorf("%d answers", len(seen))
 	}
 }

@@ -33,7 +33,6 @@ type session struct {
 	changed  sync.Cond // something below got less
 	inflight int       // requests read and not yet answered
 	todo     fifo      // for workers
-	later    fifo      // reads for the writer, when it has nothing to write
 	workers  int
 	queue    []*request // answered and not yet written
 	spare    []*request // the other queue, while one is being written
@@ -217,10 +216,8 @@ func (s *session) payload(r *request) error {
 // dispatch runs r here or has a worker run it.
 func (s *session) dispatch(r *request) {
 	if s.inline(r) {
-		if !s.putOff(r) {
-			s.perform(r)
-			s.enqueue(r)
-		}
+		s.perform(r)
+		s.enqueue(r)
 		return
 	}
 	s.mu.Lock()
@@ -233,22 +230,6 @@ func (s *session) dispatch(r *request) {
 	if start {
 		go s.work()
 	}
-}
-
-// putOff leaves a read to whoever writes, if the socket is full and enough waits
-// for it: when its predecessors are on their way, its data are still in the
-// processor's cache when they are written.
-func (s *session) putOff(r *request) bool {
-	if r.typ != cmdRead || r.n < putOffBytes {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	full := s.writing && s.queued >= backlogBytes
-	if full {
-		s.later.push(r)
-	}
-	return full
 }
 
 // inline says whether the reader runs r itself: it is not too large, and such
@@ -374,9 +355,8 @@ func (s *session) flush(wait bool) {
 	}
 }
 
-// runWriter writes until nothing is queued, and runs the reads that were put
-// off. The caller has set writing; what out may still hold from before is
-// written first.
+// runWriter writes until nothing is queued. The caller has set writing; what
+// out may still hold from before is written first.
 func (s *session) runWriter() {
 	if !s.out.empty() {
 		s.written(s.out.write(true))
@@ -392,9 +372,6 @@ func (s *session) load() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		s.runLater()
-	}
-	if len(s.queue) == 0 {
 		s.writing = false
 		s.changed.Broadcast()
 		return false
@@ -405,21 +382,6 @@ func (s *session) load() bool {
 		s.out.load(r.parts)
 	}
 	return true
-}
-
-// runLater runs the oldest read that was put off and queues its answer. The
-// caller holds mu, which is given up meanwhile.
-func (s *session) runLater() {
-	r := s.later.pop()
-	if r == nil {
-		return
-	}
-	s.mu.Unlock()
-	s.perform(r)
-	s.encodeReply(r)
-	s.mu.Lock()
-	s.queue = append(s.queue, r)
-	s.queued += r.n
 }
 
 // written ends the requests whose answers are written, or can never be.
