@@ -218,7 +218,7 @@ func (h *handshake) startTLS(ctx context.Context) error {
 		return err
 	}
 	// The deadline of the handshake is on the socket and holds for TLS too.
-	t := tls.Server(h.nc, h.c.srv.tls)
+	t := tls.Server(&corkedConn{Conn: h.nc, pool: &h.c.srv.pool}, h.c.srv.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return &tlsError{err}
 	}

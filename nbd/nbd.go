@@ -98,7 +98,8 @@ const (
 	inputBytes         = 64 << 10              // bytes read at once; thousands of headers, or 15 writes of 4 KiB
 	unixSendBytes      = 1 << 20               // bytes a unix socket holds; fewer hand-overs between the two ends
 	tlsInputBytes      = 4 << 10               // bytes read at once over TLS, held while idle; a record is kept by crypto/tls
-	gatherBytes        = 64 << 10              // bytes gathered for one write where there is no writev
+	recordBytes        = 16 << 10              // bytes of one write where there is no writev: the most in a TLS record
+	corkBytes          = 128 << 10             // bytes of TLS records gathered for one write
 	inlineBytes        = 1 << 20               // bytes; requests up to this size run in the reader while the device is fast
 	inlineLimit        = 60 * time.Microsecond // average time of a request below which the device counts as fast
 	bytesPerNano       = 4                     // bytes; what a fast device moves in a nanosecond

@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -19,6 +20,7 @@ const maxIovecs = 1024
 type output struct {
 	nc   net.Conn
 	raw  syscall.RawConn // nil where there is none, as with TLS
+	cork *corkedConn     // below TLS, else nil
 	pool *bufferPool
 	iov  []unix.Iovec // what is loaded and not yet written
 	at   int          // first of iov not wholly written
@@ -32,7 +34,7 @@ type output struct {
 
 // newOutput makes the output of a connection in transmission.
 func newOutput(nc net.Conn, pool *bufferPool) *output {
-	o := &output{nc: nc, raw: rawConn(nc), pool: pool}
+	o := &output{nc: nc, raw: rawConn(nc), cork: corked(nc), pool: pool}
 	o.step = o.writeOnce
 	return o
 }
@@ -116,27 +118,44 @@ func (o *output) advance(n int) {
 	}
 }
 
-// writeGathered copies what is loaded together and writes it, for transports
-// that would make a record of every piece.
+// writeGathered writes what is loaded for transports that make a record of
+// every Write. Small pieces are copied together until they fill one; whole
+// records of large pieces are given away where they are.
 func (o *output) writeGathered() error {
 	// Nothing is said about partial success: an error ends the connection.
 	defer o.reset()
 	defer o.stuck.Store(0)
-	b := o.pool.get(gatherBytes)
+	if o.cork != nil {
+		o.cork.cork()
+	}
+	err := o.putAll()
+	if o.cork != nil {
+		o.stuck.Store(time.Now().UnixNano())
+		err = errors.Join(err, o.cork.uncork())
+	}
+	return err
+}
+
+func (o *output) putAll() error {
+	b := o.pool.get(recordBytes)
 	defer o.pool.put(b)
 	g := b.b[:0]
 	for _, v := range o.iov {
 		p := unsafe.Slice(v.Base, int(v.Len))
 		for len(p) > 0 {
-			n := min(len(p), cap(g)-len(g))
-			g, p = append(g, p[:n]...), p[n:]
-			if len(g) < cap(g) {
-				continue
+			n := len(p) &^ (recordBytes - 1)
+			whole := p[:n]
+			if len(g) > 0 || n == 0 {
+				n = min(len(p), recordBytes-len(g))
+				g, whole = append(g, p[:n]...), nil
 			}
-			if err := o.put(g); err != nil {
+			if len(g) == recordBytes {
+				g, whole = g[:0], g
+			}
+			if err := o.put(whole); err != nil {
 				return err
 			}
-			g = g[:0]
+			p = p[n:]
 		}
 	}
 	return o.put(g)

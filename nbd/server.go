@@ -80,6 +80,9 @@ func NewServer(c Config) (*Server, error) {
 // Harden sets what Config.TLS promises: TLS 1.3, or 1.2 where c asks for it by
 // its MinVersion, then with forward secrecy and authenticated ciphers only.
 func Harden(c *tls.Config) {
+	// Small records serve browsers that show the beginning of a page; here they
+	// would only cost.
+	c.DynamicRecordSizingDisabled = true
 	if c.MinVersion != tls.VersionTLS12 {
 		c.MinVersion = tls.VersionTLS13
 		return
