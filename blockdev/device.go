@@ -24,6 +24,9 @@ const (
 	// FastZero makes Zero fail with ErrNotFast at once when zeroing would be
 	// no faster than writing zeroes.
 	FastZero
+	// More says that the next call goes on with the request of this one. It is
+	// for those who count requests; a device does the same with it as without.
+	More
 )
 
 // Device is a disk: a fixed range of bytes that can be read and written.
@@ -40,7 +43,7 @@ type Device interface {
 	ReadAt(ctx context.Context, p []byte, off int64) error
 	// WriteAt writes p at off. p belongs to the device for the length of the
 	// call and its contents are undefined afterwards (an encrypting layer
-	// encrypts in place). Flags: FUA.
+	// encrypts in place). Flags: FUA, More.
 	WriteAt(ctx context.Context, p []byte, off int64, f Flag) error
 	// Zero makes the range read as zeroes. Flags: FUA, NoHole, FastZero.
 	Zero(ctx context.Context, off, n int64, f Flag) error

@@ -105,7 +105,11 @@ func (h *handle) WriteAt(ctx context.Context, p []byte, off int64, f blockdev.Fl
 	t := h.io.start()
 	err := h.admitWrite(ctx, int64(len(p)))
 	if err == nil {
-		err = h.Device.WriteAt(ctx, p, off, f)
+		err = h.Device.WriteAt(ctx, p, off, f&^blockdev.More)
+	}
+	if err == nil && f&blockdev.More != 0 {
+		h.io.part(opWrite, t, int64(len(p)))
+		return nil
 	}
 	return h.io.end(opWrite, t, int64(len(p)), err)
 }

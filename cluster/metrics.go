@@ -57,6 +57,13 @@ func (f *frontendIO) end(op ioOp, start time.Duration, n int64, err error) error
 	return nil
 }
 
+// part counts what is done of a request that goes on.
+func (f *frontendIO) part(op ioOp, start time.Duration, n int64) {
+	f.inFlight.Add(-1)
+	f.nanos[op].Add(uint64(time.Since(f.made) - start))
+	f.bytes[op].Add(uint64(n))
+}
+
 // refuse counts a request that was not begun.
 func (f *frontendIO) refuse(op ioOp, err error) error {
 	f.errs[op].Add(1)

@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"context"
 	"errors"
 	"os"
 	"sync"
@@ -42,13 +43,18 @@ type metrics struct {
 	requests       [commands + 1]prometheus.Counter
 	errors         map[Errno]prometheus.Counter
 
-	mu     sync.Mutex
-	counts map[string]int // open connections by export
+	exports Exports
+
+	mu      sync.Mutex
+	counts  map[string]int      // open connections by export
+	series  map[string]struct{} // exports with series in connections
+	pruneAt int                 // size of series at which those of gone exports are dropped
 }
 
 // newMetrics makes the metrics of s and registers them if reg is not nil.
 func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	m := &metrics{counts: map[string]int{}, errors: map[Errno]prometheus.Counter{}}
+	m.exports, m.series, m.pruneAt = s.exports, map[string]struct{}{}, spareSeries
 	m.opened = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lockplate_nbd_connections", Help: "NBD connections in transmission now.",
 	}, []string{"export"})
@@ -126,7 +132,35 @@ func (m *metrics) answer(e Errno) {
 
 // connection counts a connection by how its handshake ended.
 func (m *metrics) connection(export, result string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.connections.WithLabelValues(export, result).Inc()
+	m.series[export] = struct{}{}
+	if len(m.series) >= m.pruneAt {
+		m.prune()
+	}
+}
+
+// prune drops the series of exports that are gone, so that volumes that come
+// and go for years take no more memory. The lock is held.
+func (m *metrics) prune() {
+	m.pruneAt = 2*len(m.series) + spareSeries
+	names, err := m.exports.Names(context.Background())
+	if err != nil {
+		return // next time
+	}
+	there := make(map[string]bool, len(names)+1)
+	there[""] = true // handshakes that came to no export
+	for _, n := range names {
+		there[n] = true
+	}
+	for export := range m.series {
+		if !there[export] && m.counts[export] == 0 {
+			m.connections.DeletePartialMatch(prometheus.Labels{"export": export})
+			delete(m.series, export)
+		}
+	}
+	m.pruneAt = 2*len(m.series) + spareSeries
 }
 
 // open counts a connection as open until the function it returns is called.

@@ -1,6 +1,8 @@
 package nbd
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -81,4 +83,27 @@ lockplate_nbd_requests_total{command="write_zeroes"} 0
 	if _, err := NewServer(Config{Exports: one(blockdev.NewMem(1)), Registerer: reg}); err == nil {
 		t.Error("registered twice")
 	}
+}
+
+// fleeting has one export at a time.
+type fleeting struct{ Exports }
+
+func (f *fleeting) Names(context.Context) ([]string, error) { return []string{"now"}, nil }
+
+func TestMetricsOfGoneExportsAreDropped(t *testing.T) {
+	m := startServer(t, Config{Exports: &fleeting{}}).metrics
+	stays := m.open("in use")
+	m.open("now")()
+	for i := range 10 * spareSeries {
+		m.open(fmt.Sprint("volume ", i))()
+	}
+	if n := testutil.CollectAndCount(m.connections); n > 2*spareSeries {
+		t.Errorf("%d series of connections, after %d volumes that are gone", n, 10*spareSeries)
+	}
+	for _, name := range []string{"in use", "now"} {
+		if got := testutil.ToFloat64(m.connections.WithLabelValues(name, resultOK)); got != 1 {
+			t.Errorf("%s: %v connections", name, got)
+		}
+	}
+	stays()
 }

@@ -120,6 +120,7 @@ const (
 	acceptBackoffMin   = 5 * time.Millisecond  // first wait after accept fails, as with too many open files
 	acceptBackoffMax   = time.Second           // longest wait after accept fails
 	lingerTimeout      = time.Second           // wait for the client's close after the last answer
+	spareSeries        = 64                    // exports that were, and whose metrics may still be kept
 	keepAliveIdle      = 60 * time.Second      // TCP: probe a silent peer after this time …
 	keepAliveInterval  = 10 * time.Second      // … so often …
 	keepAliveCount     = 6                     // … and give up after so many. Idle connections are never cut otherwise

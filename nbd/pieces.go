@@ -1,6 +1,10 @@
 package nbd
 
-import "time"
+import (
+	"time"
+
+	"lockplate/blockdev"
+)
 
 // A large write to a fast device is run by the reader in pieces, as they come: a
 // piece stays in the processor's cache from the socket to the device,
@@ -60,8 +64,12 @@ func (s *session) writePiece(r *request, p []byte, off int64) {
 	if r.errno != 0 {
 		return
 	}
+	more := blockdev.More
+	if off+int64(len(p)) == r.off+r.n {
+		more = 0
+	}
 	start := time.Now()
-	err := s.dev.WriteAt(s.ctx, p, off, 0)
+	err := s.dev.WriteAt(s.ctx, p, off, more)
 	s.learn(r.typ, int64(len(p)), time.Since(start))
 	s.fail(r, err)
 }

@@ -238,10 +238,10 @@ func (s *session) inline(r *request) bool {
 	return r.n <= inlineBytes && s.fast(r)
 }
 
-// fast says whether r is a plain read or write, which the device has lately
-// done at once.
+// fast says whether r is a plain read, write or flush, which the device has
+// lately done at once.
 func (s *session) fast(r *request) bool {
-	if (r.typ != cmdRead && r.typ != cmdWrite) || r.flags&flagFUA != 0 {
+	if (r.typ != cmdRead && r.typ != cmdWrite && r.typ != cmdFlush) || r.flags&flagFUA != 0 {
 		return false
 	}
 	ns := s.speed[r.typ].Load()
