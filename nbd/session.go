@@ -218,6 +218,9 @@ func (s *session) dispatch(r *request) {
 	if s.inline(r) {
 		s.perform(r)
 		s.enqueue(r)
+		if r.n > pieceBytes/2 {
+			letOthersRun()
+		}
 		return
 	}
 	s.mu.Lock()
