@@ -2,13 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
-	"net"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"lockplate/keymgr/kmiptest"
 )
 
 // gateway is one lockplate with a state directory and a directory drive.
@@ -29,10 +31,7 @@ const withTCP = "--with-tcp"
 // freeAddr is an address on loopback that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", kmiptest.FreePort(t))
 }
 
 // recoveryPassphrase is what tests lock and unlock containers with.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"net"
 	"reflect"
 	"slices"
 	"sync"
@@ -47,7 +46,7 @@ func StartOVH(t testing.TB, ca *CA) *OVH {
 // Start starts it again after Stop, at the same address.
 func (s *OVH) Start() {
 	s.t.Helper()
-	raw, err := net.Listen("tcp", s.Address)
+	raw, err := listen(s.Address)
 	if err != nil {
 		s.t.Fatal(err)
 	}

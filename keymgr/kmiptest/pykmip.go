@@ -73,7 +73,7 @@ func needPyKMIP(t testing.TB) {
 // FreePort gives a port on which nobody listened a moment ago.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

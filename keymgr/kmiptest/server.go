@@ -57,7 +57,7 @@ func Start(t testing.TB, ca *CA, o Options) *Server {
 	if o.Keys == nil {
 		o.Keys = NewKeys()
 	}
-	l, err := net.Listen("tcp", o.Listen)
+	l, err := listen(o.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
