@@ -216,9 +216,10 @@ func (s *session) payload(r *request) error {
 // dispatch runs r here or has a worker run it.
 func (s *session) dispatch(r *request) {
 	if s.inline(r) {
+		large := r.n > pieceBytes/2 // r is another request's once it is queued
 		s.perform(r)
 		s.enqueue(r)
-		if r.n > pieceBytes/2 {
+		if large {
 			letOthersRun()
 		}
 		return
