@@ -13,7 +13,7 @@ import (
 )
 
 // session is a connection in transmission. One goroutine, the reader, takes
-// requests from the socket. It runs small ones itself while the device is
+// requests from the socket. It runs those up to 1 MiB itself while the device is
 // fast, and hands the others to workers, which come and go with the work.
 // Whoever finishes a request queues its reply; whoever finds nobody writing
 // writes all that is queued. The reader never waits for the socket to take
@@ -216,7 +216,7 @@ func (s *session) payload(r *request) error {
 // dispatch runs r here or has a worker run it.
 func (s *session) dispatch(r *request) {
 	if s.inline(r) {
-		large := r.n > pieceBytes/2 // r is another request's once it is queued
+		large := r.n > pieceBytes/2 // once queued, r may become another request
 		s.perform(r)
 		s.enqueue(r)
 		if large {

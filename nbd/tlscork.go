@@ -7,10 +7,10 @@ import (
 )
 
 // corkedConn is what TLS writes its records to, each of which would be a system
-// call and a wake-up of the client. Between cork and uncork it
-// gathers them; otherwise it is the connection below. Reading and writing may
-// go on at the same time; only one goroutine writes (session.writing), but for
-// an alert of crypto/tls, which the lock keeps in order.
+// call and a wake-up of the client. Between cork and uncork it gathers them;
+// otherwise it is the connection below. Reading and writing may go on at the
+// same time; only one goroutine writes (session.writing), but for an alert of
+// crypto/tls, which the lock keeps in order.
 type corkedConn struct {
 	net.Conn
 	pool *bufferPool

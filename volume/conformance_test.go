@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 		{512, 1, Options{Discard: DiscardPass}},
 		{512, 512, Options{Discard: DiscardZero}},
 		{512, 4096, Options{Discard: DiscardPass}},
-		{4096, 1, Options{Discard: DiscardOff, Emulate512: true}},
+		{4096, 1, Options{Discard: DiscardOff}},
 		{4096, 512, Options{Discard: DiscardPass}},
 		{4096, 4096, Options{Discard: DiscardZero}},
 		{4096, 512, Options{Discard: DiscardPass, ReadOnly: true}},

@@ -32,9 +32,6 @@ import (
 type Options struct {
 	Discard  Discard // "" means DiscardOff
 	ReadOnly bool
-	// Emulate512 tells clients a logical sector of 512 bytes though the volume
-	// works in larger ones: for clients that cannot use 4096.
-	Emulate512 bool
 	// OnClose is called once Close has closed the lower device and no key is in
 	// use any more: the place to wipe the key.
 	OnClose func()
@@ -103,9 +100,6 @@ func (v *Volume) Info() blockdev.Info {
 	i.Align = 1
 	i.LogicalSector = max(low.LogicalSector, int(v.unit))
 	i.PhysicalSector = max(low.PhysicalSector, int(v.unit))
-	if v.opts.Emulate512 {
-		i.LogicalSector = 512
-	}
 	i.ReadOnly = v.readOnly
 	i.CanZero = low.CanZero && v.sectors == nil
 	switch v.opts.Discard {

@@ -217,9 +217,9 @@ func TestInfo(t *testing.T) {
 			blockdev.Info{Align: 1, LogicalSector: 512, PhysicalSector: 4096, CanExtents: true, ReadOnly: true},
 		},
 		{
-			"off, emulated", 4096, 1,
-			Options{Emulate512: true},
-			blockdev.Info{Align: 1, LogicalSector: 512, PhysicalSector: 4096},
+			"off", 4096, 1,
+			Options{},
+			blockdev.Info{Align: 1, LogicalSector: 4096, PhysicalSector: 4096},
 		},
 		{
 			"512 on 4096", 512, 4096,
